@@ -26,9 +26,9 @@ static void fill(struct exchange *x, char id[32], struct ledger_row *row)
     admission_row(x, row);
     x->opened = was_opened;
     row->id = text_of(id);
-    row->tags = x->tags.len ? arena_format(&x->arena, "abandoned=1,%.*s",
-                                           TEXT_ARGS(text_head(x->tags, TAGS_ROOM)))
-                            : TEXT("abandoned=1");
+    row->tags = row->tags.len ? arena_format(&x->arena, "abandoned=1,%.*s",
+                                             TEXT_ARGS(text_head(row->tags, TAGS_ROOM)))
+                              : TEXT("abandoned=1");
     row->attempts = 1;
     row->outcome = LEDGER_PARTIAL;
     row->status = (int)fault_rule(exchange_why(x)->kind)->status;

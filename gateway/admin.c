@@ -30,6 +30,7 @@ static const struct admin_route routes[] = {
     {T("/models"),           METHOD_GET,    ALL,       ON_WORKER,  admin_models,        T(""), false},
     {T("/targets"),          METHOD_GET,    LOOKS,     ON_WORKER,  admin_targets,       T(""), false},
     {T("/explain"),          METHOD_POST,   LOOKS,     ON_WORKER,  admin_explain,       T(""), false},
+    {T("/replay"),           METHOD_POST,   LOOKS,     ON_LEDGER,  admin_replay,        T(""), false},
     {T("/events"),           METHOD_GET,    LOOKS,     ON_WORKER,  admin_events,        T("limit,after"), false},
     {T("/session"),          METHOD_GET,    ALL,       ON_WORKER,  admin_session,       T(""), false},
     {T("/session"),          METHOD_POST,   ALL,       ON_WORKER,  admin_session_begin, T(""), false},
@@ -44,6 +45,7 @@ static const struct admin_route routes[] = {
     {T("/percentiles"),      METHOD_GET,    ALL,       ON_LEDGER,  admin_percentiles,   T("since,until,nodes," OF_CALLS), false},
     {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,nodes,order,limit,after," OF_CALLS), false},
     {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until,nodes"), false},
+    {T("/content"),          METHOD_DELETE, MAY_ADMIN, ON_LEDGER,  admin_content_delete, T("tenant,user,until"), true},
     {T("/deployments"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployments,   T("limit,after"), false},
     {T("/deployments"),      METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_deployment_create, T(""), true},
     {T("/deployments/{id}"), METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployment,    T(""), false},
@@ -223,8 +225,8 @@ void admin_explain(struct service *service, struct config *config, struct admin_
 static void note_change(struct service *service, const struct admin_call *call)
 {
     if (call->method == METHOD_GET || call->method == METHOD_HEAD ||
-        call->route->answer == admin_explain || call->route->answer == admin_placement_simulate ||
-        call->route->answer == admin_session_end)
+        call->route->answer == admin_explain || call->route->answer == admin_replay ||
+        call->route->answer == admin_placement_simulate || call->route->answer == admin_session_end)
         return;
     struct text path = text_from(call->path, root.len);
     service_event(service, "admin", call->caller.name, "%s %.*s: %d", method_name(call->method),

@@ -106,7 +106,9 @@ bool admin_write_digest(const char *path, const struct digest *digest);
 admin_answer admin_overview, admin_models, admin_targets, admin_drain; /* admin_overview.c */
 admin_answer admin_config, admin_config_diff, admin_config_reload;     /* admin_config.c */
 admin_answer admin_usage, admin_series, admin_requests, admin_request;
+admin_answer admin_content_delete;       /* admin_content.c */
 admin_answer admin_percentiles;          /* admin_percentiles.c */
+admin_answer admin_replay;               /* admin_replay.c */
 admin_answer admin_roster, admin_limits; /* admin_keys.c, admin_limits.c */
 /* admin_deployments.c */
 admin_answer admin_deployments, admin_deployment, admin_deployment_create, admin_deployment_patch;
@@ -117,6 +119,11 @@ admin_answer admin_placement, admin_placement_simulate;
 admin_answer admin_events, admin_openapi, admin_explain;
 admin_answer admin_session, admin_session_begin, admin_session_end; /* admin_session.c */
 admin_answer admin_jobs, admin_job, admin_job_cancel;               /* admin_jobs.c */
+
+/* What was said in the call of <row>, as a value: an object, or null when nothing of it is kept
+ * here. Reads a file. */
+void admin_content_write(struct service *service, const struct ledger_row *row,
+                         struct json_write *json);
 
 /* What a limit of that kind counts: "requests", "tokens", "calls", "nanos". */
 const char *admin_limit_unit(enum limit_kind kind);

@@ -128,9 +128,10 @@ void admin_requests(struct service *service, struct config *config, struct admin
 
 /* What is written of a single call. */
 struct single {
-    const struct service *service;
+    struct service *service;
     const struct config *config;
     bool with_decision; /* who sees no targets sees none considered either */
+    bool with_content;  /* only who may do all */
     struct json_write *json;
 };
 
@@ -145,6 +146,10 @@ static void write_single(void *with, const struct ledger_row *row)
         decided_write(directory, single->config, row, single->json);
         memory_free(directory);
     }
+    if (single->with_content) {
+        json_name(single->json, "content");
+        admin_content_write(single->service, row, single->json);
+    }
     json_close(single->json, '}');
 }
 
@@ -156,6 +161,7 @@ void admin_request(struct service *service, struct config *config, struct admin_
     struct single single = {.service = service,
                             .config = config,
                             .with_decision = call->caller.role != ADMIN_ROLE_TENANT,
+                            .with_content = call->caller.role == ADMIN_ROLE_ADMIN,
                             .json = &json};
     struct rows_question question = {
         .database = service->start->database, .see = write_single, .with = &single};

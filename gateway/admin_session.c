@@ -36,12 +36,16 @@ static bool serves_dashboard(const struct config *config)
 
 void admin_open_sessions(struct service *service)
 {
-    service->ended_sessions = spent_new();
-    service->ended_sign_ins = spent_new();
+    const char *state = service->config->state;
+    bool serves = serves_dashboard(service->config);
+    char *path = memory_format("%s/ended_sessions", state);
+    service->ended_sessions = spent_new(serves ? path : NULL);
+    service->ended_sign_ins = spent_new(NULL); /* their codes are good once by themselves */
+    memory_free(path);
     hash_random(service->session_secret.bytes, sizeof service->session_secret.bytes);
-    if (!serves_dashboard(service->config))
+    if (!serves)
         return;
-    char *path = memory_format("%s/session_secret", service->config->state);
+    path = memory_format("%s/session_secret", state);
     struct digest kept;
     if (admin_read_digest(path, &kept))
         service->session_secret = kept;

@@ -726,13 +726,31 @@ static void reserve(struct exchange *x, struct ledger_row *row)
     row->counted = COUNTED_ESTIMATE;
 }
 
+static bool keeps_little(const struct exchange *x)
+{
+    return x->snapshot->config->capture == CAPTURE_NOTHING;
+}
+
+struct text admission_booked_user(const struct exchange *x)
+{
+    bool counts = x->key && x->key->tenant->user_limits.count > 0;
+    return keeps_little(x) && !counts ? (struct text){"", 0} : x->call.user;
+}
+
+struct text admission_booked_tags(const struct exchange *x)
+{
+    if (!keeps_little(x))
+        return x->tags;
+    return x->key ? x->key->tags : (struct text){"", 0};
+}
+
 void admission_row(struct exchange *x, struct ledger_row *row)
 {
     *row = (struct ledger_row){
         .id = text_of(x->id),
         .started_us = x->started_wall_us,
-        .user = x->call.user,
-        .tags = x->tags,
+        .user = admission_booked_user(x),
+        .tags = admission_booked_tags(x),
         .model = x->call.model.len || !x->route ? x->call.model : x->route->name,
         .dialect = x->match.dialect.len ? x->match.dialect : TEXT("openai"),
         .operation = text_of(operation_name(x->call.operation)),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/capture.h"
 
+#include "gateway/content.h"
 #include "gateway/worker_inside.h"
 #include "providers/transcript.h"
 
@@ -56,10 +57,20 @@ static void read_call(struct exchange *x, const struct translator *words)
     arena_done(&arena);
 }
 
+static bool is_kept(const struct exchange *x)
+{
+    return x->snapshot->config->capture == CAPTURE_CONTENT && x->worker->content;
+}
+
+static bool is_wanted(const struct exchange *x)
+{
+    return is_kept(x) || (x->trace && x->snapshot->config->tracing.capture_content);
+}
+
 void capture_begin(struct exchange *x)
 {
     const struct translator *words;
-    if (x->capture || !x->snapshot->config->tracing.capture_content || !is_conversation(x) ||
+    if (x->capture || !is_wanted(x) || !is_conversation(x) ||
         x->match.endpoint->body != BODY_JSON || !may_be_kept(x))
         return;
     words = translator_find(exchange_dialect(x), x->call.operation);
@@ -115,6 +126,23 @@ const struct trace_content *capture_end(struct exchange *x)
     }
     capture_forget(x);
     return &capture->content;
+}
+
+void capture_settle(struct exchange *x, const struct ledger_row *row)
+{
+    const struct trace_content *said = is_kept(x) ? capture_end(x) : NULL;
+    if (!said || (!said->input.len && !said->output.len && !said->cut))
+        return;
+    struct content_entry entry = {.id = row->id,
+                                  .tenant = row->tenant,
+                                  .user = row->user,
+                                  .started_us = row->started_us,
+                                  .input = said->input,
+                                  .system = said->system,
+                                  .tools = said->tools,
+                                  .output = said->output,
+                                  .cut = said->cut};
+    content_put(x->worker->content, &entry);
 }
 
 void capture_forget(struct exchange *x)

@@ -103,7 +103,9 @@ void ruling_note(struct exchange *x, const struct route *route, const struct cho
 void ruling_record(struct exchange *x, const struct route *route, const struct choice *choice)
 {
     __attribute__((uninitialized)) char bytes[DECISION_BYTES];
-    if (!x->worker->decisions || !x->snapshot->config->keep_decisions_us || x->ruling.record.len)
+    const struct config *config = x->snapshot->config;
+    if (!x->worker->decisions || !config->keep_decisions_us || x->ruling.record.len ||
+        config->capture == CAPTURE_NOTHING)
         return;
     size_t len = decision_write_choice(choice, route, ruling_policy(x)->name, bytes);
     x->ruling.record = arena_copy(&x->arena, (struct text){bytes, len});

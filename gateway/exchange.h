@@ -177,6 +177,9 @@ struct booked {
     struct used last;                    /* of a session: its last response's part */
     unsigned session_tries[LIMIT_KINDS]; /* to hold more for it, in vain */
     uint64_t session_short_us;           /* since when; 0 = it is not */
+    /* Of a response under way: how often in a row less was to be had ahead; since when it waits. */
+    unsigned running_tries[LIMIT_KINDS];
+    uint64_t running_short_us;
 };
 
 /* What a target said of why it refused a call that crosses. */

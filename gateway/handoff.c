@@ -34,6 +34,7 @@ static void put_all(struct buffer *out, const struct handoff *handoff)
     put(out, "format", HANDOFF_FORMAT);
     put(out, "to_supervisor", handoff->to_supervisor);
     put(out, "lock", handoff->lock);
+    put(out, "underway", handoff->underway);
     put(out, "admin", sockets->admin);
     put(out, "channel", handoff->channel);
     put(out, "link", handoff->link);
@@ -67,6 +68,7 @@ static void all_stay_open(const struct handoff *handoff, bool stay)
 {
     const struct sockets *sockets = &handoff->sockets;
     stay_open(handoff->lock, stay);
+    stay_open(handoff->underway, stay);
     stay_open(sockets->admin, stay);
     stay_open(handoff->channel, stay);
     stay_open(handoff->link, stay);
@@ -127,6 +129,7 @@ static bool takes_number(struct reading *reading, struct text fact, long long nu
         int *where;
     } numbers[] = {
         {"lock", &handoff->lock},
+        {"underway", &handoff->underway},
         {"admin", &handoff->sockets.admin},
         {"channel", &handoff->channel},
         {"link", &handoff->link},
@@ -245,6 +248,7 @@ struct handoff *handoff_read(struct fault *fault)
     }
     struct handoff *handoff = memory_new(sizeof *handoff);
     *handoff = (struct handoff){.lock = -1,
+                                .underway = -1,
                                 .sockets.admin = -1,
                                 .channel = -1,
                                 .link = -1,

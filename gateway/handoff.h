@@ -22,6 +22,7 @@ enum { HANDOFF_FORMAT = 1 };
 struct handoff {
     bool to_supervisor; /* it is the supervisor itself, begun anew; else a service to come */
     int lock;           /* of the state directory */
+    int underway;       /* calls with an Idempotency-Key (policy/underway.h); -1 = none */
     struct sockets sockets;
     char **addresses; /* of sockets.listeners, as the configuration has them */
     /* A service to come: to the supervisor, and to the service that is there. */

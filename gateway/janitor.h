@@ -9,7 +9,8 @@
  * After a crowd - when of many exchanges a quarter is left - memory is given back several times:
  * what other threads have of them, lines of the log or rows of the ledger, ends later. Those that
  * are never many at once leave gaps, too, in the course of time: when there were none for some
- * seconds, memory is given back a last time, and each minute where it never is quiet.
+ * seconds, memory is given back, and a last time when the connections that they left have gone; and
+ * each minute where it never is quiet.
  *
  * It owns nothing and cannot fail. One thread's.
  */
@@ -25,6 +26,7 @@ struct janitor {
     unsigned exchanges_begun;             /* since it was quiet for a while */
     unsigned shrinks_left;                /* how often to give memory back again */
     unsigned sweeps, quiet_sweeps;        /* all, and since there was an exchange */
+    unsigned late_sweeps;                 /* until memory is given back the last time; 0 = it was */
 };
 
 static inline void janitor_exchange(struct janitor *janitor, unsigned open)

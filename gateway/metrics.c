@@ -526,6 +526,12 @@ void metrics_decisions(struct metrics *metrics, struct decisions *decisions)
         atomic_store(&metrics->decisions, decisions);
 }
 
+void metrics_content(struct metrics *metrics, struct content *content)
+{
+    if (metrics != NULL)
+        atomic_store(&metrics->content, content);
+}
+
 /* ---------------------------------------------------------------------------- begin and end */
 
 static struct metrics_worker *worker_new(struct metrics *metrics, unsigned index)

@@ -24,6 +24,7 @@
 #include "gateway/http/head.h"
 #include "policy/ledger.h"
 
+struct content;
 struct decisions;
 
 struct metrics;        /* one per process */
@@ -117,6 +118,7 @@ void metrics_provider(struct metrics *metrics, struct text provider, struct text
 /* Where these figures come from; NULL = nowhere. */
 void metrics_ledger(struct metrics *metrics, struct ledger *ledger);
 void metrics_decisions(struct metrics *metrics, struct decisions *decisions);
+void metrics_content(struct metrics *metrics, struct content *content);
 
 /* And those of limits and kept answers; NULL = nowhere. */
 struct limits;

@@ -123,10 +123,12 @@ struct metrics {
     struct table vendors;    /* by a provider's name: struct vendor */
     atomic_uint vendors_are; /* counts their changes */
 
+    atomic_size_t page_bytes; /* of the last page that was written; 0 = none was */
     atomic_bool reload_good;
     atomic_int_fast64_t reload_at_us;
     _Atomic(struct ledger *) ledger;
     _Atomic(struct decisions *) decisions;
+    _Atomic(struct content *) content;
     _Atomic(struct limits *) limits;
     _Atomic(struct cache *) cache;
     _Atomic(struct semantic *) semantic;

@@ -9,12 +9,15 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/descriptors.h"
 #include "gateway/base/version.h"
+#include "gateway/content.h"
 #include "gateway/decisions.h"
 #include "gateway/hearsay_desk.h"
 #include "gateway/metrics_series.h"
 #include "policy/cache.h"
 #include "policy/limits.h"
 #include "policy/semantic.h"
+
+enum { SPARE_PART = 8 }; /* of a page, room for what has come since the last one */
 
 /* What is being written: it goes on after the buffer was full, but remembers it. */
 struct page {
@@ -433,6 +436,18 @@ static void write_decisions(struct page *page)
                 figures.dropped);
 }
 
+static void write_content(struct page *page)
+{
+    struct content *content = atomic_load(&page->metrics->content);
+    if (content == NULL)
+        return;
+    struct content_figures figures = content_figures(content);
+    put_counter(page, "sluice_content_kept_total", "Calls whose prompt and answer were kept.",
+                figures.kept);
+    put_counter(page, "sluice_content_dropped_total", "Such calls that could not be kept.",
+                figures.dropped);
+}
+
 static void write_ledger(struct page *page)
 {
     struct ledger *ledger = atomic_load(&page->metrics->ledger);
@@ -581,8 +596,20 @@ static void write_process(struct page *page)
                 page->metrics->started_us);
 }
 
+/* Room for a page like the last one, and for what others add to it: one that grows by and by leaves
+ * pieces of half its size, and of a quarter, all over the heap. */
+static void make_room(struct metrics *metrics, struct buffer *out)
+{
+    size_t last = atomic_load_explicit(&metrics->page_bytes, memory_order_relaxed);
+    size_t wanted = last + last / SPARE_PART;
+    if (last > 0 && wanted <= out->limit - buffer_length(out))
+        buffer_room(out, wanted);
+}
+
 bool metrics_write(struct metrics *metrics, struct buffer *out)
 {
+    size_t before = buffer_length(out);
+    make_room(metrics, out);
     struct page page = {.metrics = metrics, .out = out, .workers = metrics->options.workers};
     pthread_mutex_lock(&metrics->lock);
     write_http(&page);
@@ -595,8 +622,10 @@ bool metrics_write(struct metrics *metrics, struct buffer *out)
     write_figures(&page);
     write_ledger(&page);
     write_decisions(&page);
+    write_content(&page);
     write_limits(&page);
     write_cache(&page);
     write_process(&page);
+    atomic_store_explicit(&metrics->page_bytes, buffer_length(out) - before, memory_order_relaxed);
     return !page.is_full;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/mirror.h"
 
+#include "gateway/admission.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
@@ -335,6 +336,7 @@ static void fill_row(struct mirror *mirror, const struct exchange *x)
 {
     struct arena *arena = &mirror->arena;
     const struct target *target = mirror->target;
+    struct text tags = admission_booked_tags(x);
     char id[32];
     worker_new_id(mirror->worker, id);
     mirror->row = (struct ledger_row){
@@ -342,9 +344,9 @@ static void fill_row(struct mirror *mirror, const struct exchange *x)
         .started_us = clock_wall_us(),
         .tenant = arena_copy(arena, x->key->tenant->name),
         .key = arena_copy(arena, x->key->name),
-        .user = arena_copy(arena, x->call.user),
-        .tags = x->tags.len
-                    ? arena_format(arena, "mirror=1,%.*s", TEXT_ARGS(text_head(x->tags, TAGS_ROOM)))
+        .user = arena_copy(arena, admission_booked_user(x)),
+        .tags = tags.len
+                    ? arena_format(arena, "mirror=1,%.*s", TEXT_ARGS(text_head(tags, TAGS_ROOM)))
                     : TEXT("mirror=1"),
         .model = arena_copy(arena, x->call.model),
         .target = target->id,

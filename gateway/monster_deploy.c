@@ -377,6 +377,26 @@ static void write_document(struct json_write *json, const struct deploy_profile 
     json_close(json, '}');
 }
 
+/* Are there more than <most> that the tenant's calls have made? */
+static bool has_more(struct service *service, const struct admin_call *call, unsigned most)
+{
+    unsigned count = 0;
+    service_pull(service);
+    struct made_list *made = made_read(service->made);
+    for (size_t i = 0; i < made->count; i++)
+        count += is_mine(call, made->at[i].tenant);
+    made_list_free(made);
+    return count > most;
+}
+
+static void refuse_more(struct admin_call *call, unsigned most)
+{
+    char words[200];
+    snprintf(words, sizeof(words),
+             "There may be %u deployments at most (max_per_tenant): terminate one first.", most);
+    refuse(call, 403, words);
+}
+
 static void launch(struct service *service, struct config *config, struct admin_call *call,
                    const struct launch_wish *wish)
 {
@@ -397,6 +417,10 @@ static void launch(struct service *service, struct config *config, struct admin_
         refuse(call, 422, "'basemodel_path' or 'loramodel_path' is none that may be had here.");
         return;
     }
+    if (has_more(service, call, config->deploy.max_per_tenant - 1)) {
+        refuse_more(call, config->deploy.max_per_tenant);
+        return;
+    }
     struct launch_wish known = *wish;
     known.lora = lora;
     new_uuid(id);
@@ -412,6 +436,11 @@ static void launch(struct service *service, struct config *config, struct admin_
     deploy_store_create(service, buffer_text(&document), &change);
     if (change.status) {
         refuse(call, change.status == 409 ? 409 : change.status >= 500 ? 503 : 422, change.words);
+    } else if (has_more(service, call, config->deploy.max_per_tenant)) {
+        /* Other nodes have made some at the same time: each takes its own back. */
+        buffer_done(&change.errors);
+        deploy_store_delete(service, &change);
+        refuse_more(call, config->deploy.max_per_tenant);
     } else {
         struct json_write answer = {.out = &call->out};
         json_open(&answer, '{');

@@ -9,15 +9,19 @@
 #include "gateway/base/json.h"
 #include "gateway/client.h"
 #include "gateway/http/websocket.h"
+#include "gateway/realtime_tally.h"
 #include "gateway/relay.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
 enum {
     EVENT_BYTES = 1024,
-    SESSION_AGAIN_US = 2000, /* the store of limits is asked for more */
-    MESSAGE_MAX = 4 * 1024 * 1024
-}; /* a response.done has all that was said in it */
+    SESSION_AGAIN_US = 2000,          /* the store of limits is asked for more */
+    RESPONSE_US = 20000,              /* a response is waited for */
+    WAITING_MAX_US = 100000,          /* for what is only likely to be needed */
+    MESSAGE_MAX = 4 * 1024 * 1024,    /* a response.done has all that was said in it */
+    WAITING_BYTES = 64 * 1024 * 1024, /* never reached: its client is not read meanwhile */
+};
 
 /* The watch of one exchange. */
 struct realtime {
@@ -29,6 +33,17 @@ struct realtime {
     bool unbooked;      /* the ledger had no room */
     bool spent;         /* budget or tokens do not suffice for another response */
     struct timer again; /* they may not: to look again */
+    /* What responses use before they have ended, and what the client says that they will read: it
+     * waits until that is held. */
+    struct realtime_tally tally;
+    bool moved;       /* a response has used more */
+    bool was_between; /* before the provider's last bytes: a frame might have followed */
+    struct websocket said;
+    bool said_broken;
+    uint64_t unread; /* bytes since the last message of the client's that could be looked at */
+    struct buffer waiting;
+    uint64_t waiting_since_us;
+    struct timer hold;
 };
 
 static void take_session(struct realtime *realtime, enum session_result result)
@@ -51,7 +66,9 @@ static void on_again(struct timer *timer)
         relay_end_session(x, (struct text){"", 0});
 }
 
-static void book(struct realtime *realtime, const struct answer *answer)
+/* A response, as a call of its own. */
+static int64_t book(struct realtime *realtime, const struct answer *answer,
+                    enum ledger_counted counted)
 {
     struct exchange *x = realtime->x;
     struct ledger_row row;
@@ -62,7 +79,7 @@ static void book(struct realtime *realtime, const struct answer *answer)
     row.id = text_of(id);
     row.started_us = clock_wall_us();
     row.usage = answer->usage;
-    row.counted = answer->usage_seen ? COUNTED_PROVIDER : COUNTED_NONE;
+    row.counted = counted;
     row.finish = text_of(answer->finish);
     row.outcome = answer->failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     row.status = 200;
@@ -70,8 +87,28 @@ static void book(struct realtime *realtime, const struct answer *answer)
     bool opened = ledger_open_call(x->worker->journal, &row, &mark);
     if (!ledger_settle_call(x->worker->journal, &row, &mark) || !opened)
         realtime->unbooked = true;
-    take_session(realtime, reserve_session(x, &row.usage, row.cost_nanos));
     metrics_call(x->worker->metrics, &row, x->route ? x->route->name : (struct text){"", 0});
+    return row.cost_nanos;
+}
+
+/* It has ended, and says what it has used. */
+static void book_ended(struct realtime *realtime, struct text message, const struct answer *answer)
+{
+    int64_t cost = book(realtime, answer, answer->usage_seen ? COUNTED_PROVIDER : COUNTED_NONE);
+    realtime_tally_ended(&realtime->tally, message, answer->usage_seen ? &answer->usage : NULL);
+    take_session(realtime, reserve_session(realtime->x, &answer->usage, cost));
+}
+
+/* The session ends before it did: what it has likely used is paid for all the same. */
+static void book_cut(struct realtime *realtime)
+{
+    struct answer answer = {.operation = OPERATION_REALTIME, .failed = true};
+    if (realtime->tally.open == 0)
+        return;
+    realtime_tally_likely(&realtime->tally, &answer.usage);
+    int64_t cost = book(realtime, &answer, COUNTED_ESTIMATE);
+    reserve_session_used(realtime->x, &answer.usage, cost);
+    realtime->tally.open = 0;
 }
 
 static void on_message(struct websocket *websocket, struct text message)
@@ -79,10 +116,91 @@ static void on_message(struct websocket *websocket, struct text message)
     struct realtime *realtime = (struct realtime *)(void *)websocket;
     struct sse_event event = {.raw = message, .data = message, .lines = 1};
     struct answer answer = {.operation = OPERATION_REALTIME};
-    if (text_find(message, TEXT("response.done")) == SIZE_MAX)
+    enum tally_says says = realtime_tally_heard(&realtime->tally, message);
+    realtime->moved = realtime->moved || says != TALLY_NOTHING;
+    if (says == TALLY_ENDED &&
+        realtime->x->target->provider->dialect->watch_event(&answer, &event) == EVENT_LAST)
+        book_ended(realtime, message, &answer);
+}
+
+static void on_said(struct websocket *websocket, struct text message)
+{
+    struct realtime *realtime = LIST_MEMBER(websocket, struct realtime, said);
+    realtime_tally_said(&realtime->tally, message);
+    realtime->unread = 0;
+}
+
+/* What is under way; and the <next> response, which can wait until it is. */
+static enum session_result hold(struct realtime *realtime, bool next)
+{
+    struct usage usage;
+    realtime_tally_most(&realtime->tally, next, &usage);
+    return reserve_session_running(realtime->x, &usage, next);
+}
+
+/* Is there no room for what responses have used so far? What they used may be known by now. */
+static bool runs_over(struct realtime *realtime)
+{
+    bool moved = realtime->moved;
+    realtime->moved = false;
+    return moved && realtime->tally.open > 0 && hold(realtime, false) == SESSION_ENDS;
+}
+
+/* What the client says is read by the next response, which must be paid for before it is. While
+ * another one is under way it may turn out to need less. */
+static void on_hold(struct timer *timer)
+{
+    struct realtime *realtime = LIST_MEMBER(timer, struct realtime, hold);
+    struct exchange *x = realtime->x;
+    uint64_t now = clock_now_us();
+    if (x->settled || x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING)
         return;
-    if (realtime->x->target->provider->dialect->watch_event(&answer, &event) == EVENT_LAST)
-        book(realtime, &answer);
+    enum session_result result = hold(realtime, true);
+    if (result == SESSION_ENDS && realtime->tally.open == 0) {
+        relay_end_session(x, (struct text){"", 0});
+        return;
+    }
+    if (result == SESSION_ENDS)
+        exchange_clear_fault(x);
+    bool waits = result == SESSION_ASKS && now - realtime->waiting_since_us < WAITING_MAX_US;
+    if (result == SESSION_ENDS || waits) {
+        timer_set(x->worker->loop, timer, now + (waits ? SESSION_AGAIN_US : RESPONSE_US));
+        return;
+    }
+    bool has_room = upstream_push(&x->upstream, buffer_text(&realtime->waiting), false);
+    buffer_done(&realtime->waiting);
+    if (has_room && x->client)
+        client_resume(x->client);
+}
+
+static void count_said(struct realtime *realtime, struct text bytes)
+{
+    realtime->unread += bytes.len;
+    realtime->said_broken = realtime->said_broken || !websocket_feed(&realtime->said, bytes);
+    if (realtime->said_broken || realtime->unread > MESSAGE_MAX) {
+        realtime_tally_unread(&realtime->tally, (int64_t)realtime->unread);
+        realtime->unread = 0;
+    }
+}
+
+bool realtime_up(struct exchange *x, struct text bytes)
+{
+    struct realtime *realtime = (struct realtime *)(void *)x->websocket;
+    if (!realtime || !x->reservation.live || x->reservation.use_count == 0)
+        return upstream_push(&x->upstream, bytes, false);
+    count_said(realtime, bytes);
+    bool waits = buffer_length(&realtime->waiting) > 0;
+    enum session_result result = waits ? SESSION_ASKS : hold(realtime, true);
+    if (result == SESSION_HELD)
+        return upstream_push(&x->upstream, bytes, false);
+    if (result == SESSION_ENDS) /* it is tried once more, where it may end */
+        exchange_clear_fault(x);
+    buffer_append_text(&realtime->waiting, bytes);
+    if (!waits) {
+        realtime->waiting_since_us = clock_now_us();
+        timer_set(x->worker->loop, &realtime->hold, realtime->waiting_since_us);
+    }
+    return false;
 }
 
 /* May whoever opened the session still call? A session has no end of its own. */
@@ -138,6 +256,11 @@ void realtime_begin(struct exchange *x)
     websocket_init(&realtime->websocket, MESSAGE_MAX);
     realtime->websocket.on_message = on_message;
     realtime->again.on_time = on_again;
+    realtime->hold.on_time = on_hold;
+    websocket_init(&realtime->said, MESSAGE_MAX);
+    realtime->said.on_message = on_said;
+    buffer_init(&realtime->waiting, WAITING_BYTES);
+    realtime_tally_init(&realtime->tally, x->route ? x->route->context_window : 0);
     x->websocket = &realtime->websocket;
     relay_tunnel_begin(x);
 }
@@ -148,13 +271,15 @@ bool realtime_down(struct exchange *x, struct text bytes)
     if (!realtime)
         return true;
     unsigned before = realtime->responses;
+    realtime->was_between = websocket_is_between(x->websocket);
     if (!websocket_feed(x->websocket, bytes))
         return fault_set(exchange_fault(x), FAULT_TARGET_INVALID,
                          "The target broke the WebSocket.");
     if (realtime->unbooked)
         return fault_set(exchange_fault(x), FAULT_LEDGER_FULL, "The disk of the ledger is full.");
     bool changed = realtime->seen != directory_version(x->worker->now->directory);
-    return !realtime->spent && ((!changed && realtime->responses == before) || check_key(realtime));
+    return !realtime->spent && !runs_over(realtime) &&
+           ((!changed && realtime->responses == before) || check_key(realtime));
 }
 
 void realtime_say_fault(struct exchange *x, struct buffer *out)
@@ -174,13 +299,24 @@ void realtime_say_fault(struct exchange *x, struct buffer *out)
     buffer_done(&words);
 }
 
-bool realtime_is_between_frames(const struct exchange *x)
+bool realtime_cut(const struct exchange *x, struct text *bytes)
 {
-    return x->websocket && websocket_is_between(x->websocket);
+    const struct realtime *realtime = (const struct realtime *)(const void *)x->websocket;
+    if (!realtime || x->websocket->broken)
+        return false;
+    if (websocket_is_between(x->websocket))
+        return true;
+    if (bytes->len == 0 || (x->websocket->whole == 0 && !realtime->was_between))
+        return false;
+    *bytes = text_head(*bytes, x->websocket->whole);
+    return true;
 }
 
 void realtime_end(struct exchange *x)
 {
+    struct realtime *realtime = (struct realtime *)(void *)x->websocket;
+    if (realtime)
+        book_cut(realtime);
     /* The session itself used nothing that its responses have not booked. */
     if (x->call.operation == OPERATION_REALTIME)
         x->answer.usage_seen = false;
@@ -188,9 +324,13 @@ void realtime_end(struct exchange *x)
 
 void realtime_forget(struct exchange *x)
 {
-    if (!x->websocket)
+    struct realtime *realtime = (struct realtime *)(void *)x->websocket;
+    if (!realtime)
         return;
-    timer_stop(&((struct realtime *)(void *)x->websocket)->again);
+    timer_stop(&realtime->again);
+    timer_stop(&realtime->hold);
+    websocket_done(&realtime->said);
+    buffer_done(&realtime->waiting);
     websocket_done(x->websocket);
     memory_free(x->websocket);
     x->websocket = NULL;

@@ -3,7 +3,8 @@
 
 /*
  * realtime - a WebSocket that passes through: bytes go both ways unchanged, and every
- * `response.done` that the provider sends is booked as a call of its own. Inside gateway.
+ * `response.done` that the provider sends is booked as a call of its own. What responses use until
+ * then is counted as they go on, and held. Inside gateway.
  */
 
 #include "gateway/exchange.h"
@@ -15,10 +16,15 @@ void realtime_begin(struct exchange *x);
 /* The next bytes from the provider. False when the session may not go on, because what it uses
  * cannot be booked, or is not allowed any more: the fault says why. */
 bool realtime_down(struct exchange *x, struct text bytes);
-/* The exchange is settled. */
+/* The next bytes from the client: they go to the provider once what a response to them reads is
+ * held. False to stop reading; it is resumed. */
+bool realtime_up(struct exchange *x, struct text bytes);
 /* Append an error event that says why the session ends, and a Close frame. What was passed down
  * before must have ended with a whole frame. */
 void realtime_say_fault(struct exchange *x, struct buffer *out);
-bool realtime_is_between_frames(const struct exchange *x);
+/* Cut <bytes>, which realtime_down() got last (or are empty), so that another frame may follow
+ * them. False where none may. */
+bool realtime_cut(const struct exchange *x, struct text *bytes);
+/* The exchange is settled: a response that has not ended is booked. */
 void realtime_end(struct exchange *x);
 void realtime_forget(struct exchange *x);

@@ -125,6 +125,7 @@ static const int64_t grain_us[GRAINS] = {60 * SECOND, HOUR, DAY};
 static const enum usage_by grain_by[GRAINS] = {BY_MINUTE, BY_HOUR, BY_DAY};
 
 struct reach {
+    struct directory *directory;
     const struct directory *before; /* NULL = every limit is looked at */
     int64_t now_us;
     int64_t since_us[GRAINS]; /* INT64_MAX = not needed */
@@ -493,8 +494,8 @@ static void begun_done(struct table *table)
 }
 
 static bool recount_all(struct limits *limits, const struct config *config,
-                        struct directory *directory, const struct reach *reach,
-                        const char *journals, struct ledger_reader *reader, struct fault *fault)
+                        const struct reach *reach, const char *journals,
+                        struct ledger_reader *reader, struct fault *fault)
 {
     bool is_limited = false;
     for (int grain = 0; grain < GRAINS; grain++)
@@ -503,7 +504,7 @@ static bool recount_all(struct limits *limits, const struct config *config,
         return true;
     struct counting counting = {.limits = limits,
                                 .config = config,
-                                .directory = directory,
+                                .directory = reach->directory,
                                 .before = reach->before,
                                 .journals = journals,
                                 .reader = reader,
@@ -525,20 +526,24 @@ static bool recount_all(struct limits *limits, const struct config *config,
 bool recount(struct limits *limits, const struct config *config, struct directory *directory,
              struct ledger_reader *reader, struct fault *fault)
 {
-    struct reach reach = {.now_us = clock_wall_us(), .since_us = {INT64_MAX, INT64_MAX, INT64_MAX}};
+    struct reach reach = {.directory = directory,
+                          .now_us = clock_wall_us(),
+                          .since_us = {INT64_MAX, INT64_MAX, INT64_MAX}};
     directory_each_key(directory, reach_key, &reach);
     directory_each_tenant(directory, reach_tenant, &reach);
-    return recount_all(limits, config, directory, &reach, config->ledger_path, reader, fault);
+    return recount_all(limits, config, &reach, config->ledger_path, reader, fault);
 }
 
-bool recount_added(struct limits *limits, const struct config *config, struct directory *directory,
-                   const struct directory *before, bool keys, const char *journals,
+bool recount_added(struct limits *limits, const struct config *config,
+                   const struct recount_change *change, const char *journals,
                    struct ledger_reader *reader, struct fault *fault)
 {
-    struct reach reach = {
-        .before = before, .now_us = clock_wall_us(), .since_us = {INT64_MAX, INT64_MAX, INT64_MAX}};
-    if (keys)
-        directory_each_key(directory, reach_key, &reach);
-    directory_each_tenant(directory, reach_tenant, &reach);
-    return recount_all(limits, config, directory, &reach, journals, reader, fault);
+    struct reach reach = {.directory = change->directory,
+                          .before = change->before,
+                          .now_us = clock_wall_us(),
+                          .since_us = {INT64_MAX, INT64_MAX, INT64_MAX}};
+    if (change->keys)
+        directory_each_key(change->directory, reach_key, &reach);
+    directory_each_tenant(change->directory, reach_tenant, &reach);
+    return recount_all(limits, config, &reach, journals, reader, fault);
 }

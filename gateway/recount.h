@@ -42,6 +42,11 @@ bool recount(struct limits *limits, const struct config *config, struct director
  * that are under way then do not count in them. <journals> and <reader>: of the ledger that is
  * open, whatever <config> says since.
  */
-bool recount_added(struct limits *limits, const struct config *config, struct directory *directory,
-                   const struct directory *before, bool keys, const char *journals,
+struct recount_change {
+    struct directory *directory;
+    const struct directory *before;
+    bool keys;
+};
+bool recount_added(struct limits *limits, const struct config *config,
+                   const struct recount_change *change, const char *journals,
                    struct ledger_reader *reader, struct fault *fault);

@@ -44,8 +44,9 @@ static void tell_session(struct exchange *x, struct text piece)
 {
     struct buffer words;
     buffer_init(&words, RELAY_WHOLE_MAX);
+    bool may_say = realtime_cut(x, &piece);
     relay_gather(x, piece);
-    if (realtime_is_between_frames(x))
+    if (may_say)
         realtime_say_fault(x, &words);
     relay_gather(x, buffer_text(&words));
     relay_flush(x, false);

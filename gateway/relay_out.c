@@ -328,5 +328,5 @@ bool relay_tunnel(struct exchange *x, struct text bytes)
     if (x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING)
         return true;
     x->idle_since_us = loop_now_us(x->worker->loop); /* who speaks is not idle */
-    return upstream_push(&x->upstream, bytes, false);
+    return realtime_up(x, bytes);
 }

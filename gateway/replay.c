@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/base/member.h"
+#include "gateway/capture.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/relay.h"
@@ -341,6 +342,7 @@ static bool begin(struct exchange *x)
         type = x->call.stream ? crossing_own_stream_type(x) : TEXT("application/json");
     int64_t length = x->replay->converts ? -1 : cache_entry_length(x->replay->reader.entry);
     relay_replay_head(x, facts.status, type, x->call.stream, length);
+    capture_begin(x);
     return true;
 }
 

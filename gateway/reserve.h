@@ -65,6 +65,14 @@ enum session_result reserve_session(struct exchange *x, const struct usage *usag
                                     int64_t cost_nanos);
 /* The same, later. */
 enum session_result reserve_session_again(struct exchange *x);
+/* Its responses under way have used so much so far, at most: it must be held, of money and strict
+ * windows, beside what those before have used. ENDS, with the fault: it is not to be had. ASKS: the
+ * store is asked for what the next moments will need, and, when the caller <may_wait>, for what is
+ * needed now; ask here again soon. */
+enum session_result reserve_session_running(struct exchange *x, const struct usage *usage,
+                                            bool may_wait);
+/* What a response has used is only counted: nothing comes after it. */
+void reserve_session_used(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 
 /* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.
  */

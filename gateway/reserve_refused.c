@@ -25,11 +25,15 @@ static void write_span(int64_t us, char out[32])
 
 static void write_amount(const struct limit *limit, char out[48])
 {
-    if (limit->kind == LIMIT_MONEY)
-        snprintf(out, 48, "%lld.%02lld USD", (long long)(limit->amount / 1000000000),
-                 (long long)(limit->amount / 10000000 % 100));
-    else
+    if (limit->kind != LIMIT_MONEY) {
         snprintf(out, 48, "%lld", (long long)limit->amount);
+        return;
+    }
+    int len = snprintf(out, 40, "%lld.%09lld", (long long)(limit->amount / 1000000000),
+                       (long long)(limit->amount % 1000000000));
+    while (out[len - 1] == '0' && out[len - 3] != '.') /* two decimals, and as many as it needs */
+        len--;
+    snprintf(out + len, 8, " USD");
 }
 
 /* "tenant 'acme'", from "t/acme:tokens_per_minute". */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A session lasts, and what its responses will use nobody knows: it is held for while it does. */
+#include <string.h>
+
 #include "gateway/base/clock.h"
 #include "gateway/reserve.h"
 #include "gateway/reserve_inside.h"
@@ -15,6 +17,10 @@ enum {
     SESSION_STEP_MAX = 16,
     SESSION_TRIES = 3
 };
+
+/* Of a response under way: so much of its output is held ahead of it with Redis, a part of it at a
+ * time; without, a part where it is used. */
+enum { RUNNING_TOKENS = 4096, RUNNING_STEPS = 64, RUNNING_TRIES = 6 };
 
 /* At most, for the store; and where more was used than is held. */
 enum { SESSION_WAIT_US = 1000000, SESSION_LATE_US = 100000 };
@@ -135,8 +141,7 @@ enum session_result reserve_session_again(struct exchange *x)
     return SESSION_ASKS;
 }
 
-enum session_result reserve_session(struct exchange *x, const struct usage *usage,
-                                    int64_t cost_nanos)
+void reserve_session_used(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
 {
     struct booked *book = reserve_book(x);
     book->last = (struct used){.input_tokens = usage->input_tokens,
@@ -145,5 +150,105 @@ enum session_result reserve_session(struct exchange *x, const struct usage *usag
     book->used.input_tokens += usage->input_tokens;
     book->used.output_tokens += usage->output_tokens;
     book->used.cost_nanos = sum(book->used.cost_nanos, cost_nanos);
+    memset(book->running_tries, 0, sizeof(book->running_tries));
+    book->running_short_us = 0;
+}
+
+enum session_result reserve_session(struct exchange *x, const struct usage *usage,
+                                    int64_t cost_nanos)
+{
+    reserve_session_used(x, usage, cost_nanos);
     return reserve_session_again(x);
+}
+
+/* ------------------------------------------------------------------- a response under way */
+
+/* How much of what may never be exceeded is held beyond what was used; of none: no end. */
+static int64_t running_left(const struct exchange *x, const struct stretch *stretch)
+{
+    const struct reservation *r = &x->reservation;
+    int64_t left = INT64_MAX;
+    for (size_t i = 0; i < r->use_count; i++) {
+        const struct use *use = &r->uses[i];
+        bool exact = stretch->kind == LIMIT_MONEY || use->limit->strict;
+        if (use->limit->kind == stretch->kind && !use->settled && exact &&
+            use->held - stretch->used < left)
+            left = use->held - stretch->used;
+    }
+    return left;
+}
+
+/* Others share it, so what the next moments need is held before they come: half as much each time
+ * that is not to be had, and then nobody waits for it. Asked for when half of it is used. */
+static enum session_result running_ahead(struct exchange *x, const struct stretch *stretch,
+                                         int64_t left)
+{
+    struct reservation *r = &x->reservation;
+    unsigned *tries = &reserve_book(x)->running_tries[stretch->kind];
+    int64_t ahead = stretch->last >> *tries;
+    if (left >= ahead / 2)
+        return SESSION_HELD;
+    bool asks = limits_asks_ahead(r, stretch->kind);
+    if (!asks && limits_extend(r, stretch->kind, ahead - left)) {
+        *tries -= *tries > 0;
+        return SESSION_HELD;
+    }
+    *tries += !asks && *tries < RUNNING_TRIES;
+    bool waits = *tries < RUNNING_TRIES && limits_asks_ahead(r, stretch->kind);
+    return waits ? SESSION_ASKS : SESSION_HELD;
+}
+
+/* Its <last> is how much the next moments may need. */
+static enum session_result running_hold(struct exchange *x, const struct stretch *stretch)
+{
+    struct reservation *r = &x->reservation;
+    int64_t left = running_left(x, stretch);
+    if (left >= 0)
+        return limits_are_shared(r) ? running_ahead(x, stretch, left) : SESSION_HELD;
+    /* A step besides, so that it need not be asked for each word. */
+    if (limits_extend(r, stretch->kind, sum(-left, stretch->last / RUNNING_STEPS)) ||
+        limits_extend(r, stretch->kind, -left))
+        return SESSION_HELD;
+    return limits_asks_ahead(r, stretch->kind) ? SESSION_ASKS : SESSION_ENDS;
+}
+
+enum session_result reserve_session_running(struct exchange *x, const struct usage *usage,
+                                            bool may_wait)
+{
+    struct booked *book = reserve_book(x);
+    const struct used *used = &book->used;
+    const struct price *price = &x->target->price;
+    int64_t cost = sum(used->cost_nanos, price_cost(price, usage));
+    int64_t input = sum(used->input_tokens, usage->input_tokens);
+    int64_t output = sum(used->output_tokens, usage->output_tokens);
+    const struct stretch stretches[] = {
+        {LIMIT_MONEY, cost,
+         price_bound(price, usage->input_tokens, RUNNING_TOKENS, 0) -
+             price_bound(price, usage->input_tokens, 0, 0)},
+        {LIMIT_INPUT_TOKENS, input, 0},
+        {LIMIT_OUTPUT_TOKENS, output, RUNNING_TOKENS},
+        {LIMIT_TOKENS, sum(input, output), RUNNING_TOKENS},
+    };
+    size_t count = sizeof(stretches) / sizeof(stretches[0]), short_of = count;
+    bool asks = false;
+    if (!x->reservation.live)
+        return SESSION_HELD;
+    for (size_t i = 0; i < count; i++) {
+        enum session_result result = running_hold(x, &stretches[i]);
+        bool is_short = result != SESSION_HELD && running_left(x, &stretches[i]) < 0;
+        if (result == SESSION_ENDS || (is_short && !may_wait))
+            return session_end(x, stretches[i].kind);
+        asks = asks || result == SESSION_ASKS;
+        short_of = is_short ? i : short_of;
+    }
+    if (short_of == count) {
+        book->running_short_us = 0;
+        return asks ? SESSION_ASKS : SESSION_HELD;
+    }
+    uint64_t now = clock_now_us();
+    if (!book->running_short_us)
+        book->running_short_us = now;
+    return now - book->running_short_us < SESSION_LATE_US
+               ? SESSION_ASKS
+               : session_end(x, stretches[short_of].kind);
 }

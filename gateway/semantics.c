@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/semantics.h"
 
+#include "gateway/admission.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
@@ -112,14 +113,15 @@ bool semantics_wanted(const struct exchange *x)
 static void fill_row(const struct semantics *s, struct ledger_row *row)
 {
     struct exchange *x = s->x;
+    struct text tags = admission_booked_tags(x);
     *row = (struct ledger_row){
         .id = text_of(s->id),
         .started_us = s->begun_wall_us,
         .tenant = x->key->tenant->name,
         .key = x->key->name,
-        .user = x->call.user,
-        .tags = x->tags.len
-                    ? arena_format(&x->arena, "semantic=1,%.*s", TEXT_ARGS(text_head(x->tags, 240)))
+        .user = admission_booked_user(x),
+        .tags = tags.len
+                    ? arena_format(&x->arena, "semantic=1,%.*s", TEXT_ARGS(text_head(tags, 240)))
                     : TEXT("semantic=1"),
         .model = route_of(x)->name,
         .target = s->target->id,

@@ -21,6 +21,7 @@
 #include "gateway/base/version.h"
 #include "gateway/channel.h"
 #include "gateway/complaint.h"
+#include "gateway/content.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
@@ -452,6 +453,7 @@ static void start_workers(struct service *service)
                                      .node = service->node,
                                      .ledger = service->ledger,
                                      .decisions = service->decisions,
+                                     .content = service->content,
                                      .batches = service->batches,
                                      .jobs = service->jobs,
                                      .metrics = service->metrics,
@@ -575,6 +577,7 @@ static void finish(struct service *service)
     memory_free(service->workers);
     memory_free(service->marks);
     decisions_close(service->decisions);
+    content_close(service->content);
     service_close_roster(service);
     service_close_ledger(service);
     service_close_policy(service);
@@ -602,7 +605,7 @@ static bool can_start(const struct service *service)
     struct fault fault;
     if (worker_can_use(service->config, &fault))
         return true;
-    log_line(LOG_ERROR, "service", "%s", fault.text);
+    service_cannot_start(service, fault.text);
     return false;
 }
 
@@ -635,8 +638,6 @@ static bool open_parts(struct service *service)
         good = parts[i].open(service);
     }
     watchdog_stop(watchdog);
-    if (!good && database_was_kept())
-        service_cannot_follow(service, "the database must be upgraded: that takes a restart");
     return good;
 }
 

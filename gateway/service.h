@@ -20,6 +20,7 @@ struct service_options {
     /* listener_fds[worker * config->listener_count + listener] */
     const int *listener_fds;
     int admin_fd; /* the admin socket, or -1 */
+    int underway; /* calls with an Idempotency-Key of all services (policy/underway.h), or -1 */
     int channel;  /* to the supervisor: SOCK_SEQPACKET, see enum channel_word; -1 = none */
     /* Another service runs, and this one is to take over from it (service_upgrade.c). */
     bool follows;

@@ -82,7 +82,7 @@ static bool share_made(struct service *service)
         return true;
     service->made_redis = made_redis_open(&options, &why);
     if (!service->made_redis) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
         return false;
     }
     made_share(service->made, service->made_redis);
@@ -102,7 +102,7 @@ bool service_open_made(struct service *service)
     struct fault why;
     service->made = made_open(service->config->state, &why);
     if (service->made == NULL) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
         return false;
     }
     if (!share_made(service))

@@ -5,6 +5,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
+#include "gateway/content.h"
 #include "gateway/decisions.h"
 #include "gateway/jobs.h"
 #include "gateway/lineage.h"
@@ -14,6 +15,7 @@
 #include "policy/estimate.h"
 #include "policy/ledger.h"
 #include "policy/semantic.h"
+#include "policy/underway.h"
 
 enum {
     CACHE_ENTRY_BYTES = 4 << 20,
@@ -97,14 +99,14 @@ static bool put_at_once(struct service *service, struct directory *directory)
 {
     struct directory *gone = NULL, *late = NULL;
     pthread_mutex_lock(&service->lock);
-    struct directory *now = service->directory, *counting = service->counting;
-    bool begins = !service->has_counted || !now;
-    bool good = begins || has_all_counted(directory, now);
+    struct directory *in_force = service->directory, *counting = service->counting;
+    bool begins = !service->has_counted || !in_force;
+    bool good = begins || has_all_counted(directory, in_force);
     if (good) {
         gone = put_in_force(service, directory_ref(directory));
     } else if (counting && has_all_counted(directory, counting)) {
         good = true;
-        gone = put_in_force(service, directory_with_keys(now, directory));
+        gone = put_in_force(service, directory_with_keys(in_force, directory));
         late = service->owed;
         service->owed = directory_ref(directory);
     }
@@ -146,9 +148,9 @@ static void put_counted(struct service *service, const struct config *config,
     /* Keys are many, and looked at only when one of them may have got a limit. */
     bool keys =
         !directory_has_file_of(directory, before) || directory_has_gained(directory, before);
+    struct recount_change change = {directory, before, keys};
     struct ledger_reader *reader = ledger_reader_new(service->start->database);
-    if (!recount_added(service->limits, config, directory, before, keys,
-                       service->start->ledger_path, reader, &why))
+    if (!recount_added(service->limits, config, &change, service->start->ledger_path, reader, &why))
         tell_uncounted(service, &why);
     ledger_reader_free(reader);
     directory_unref(before);
@@ -166,6 +168,16 @@ static void put_counted(struct service *service, const struct config *config,
     directory_unref(directory);
 }
 
+static void keep_content(struct service *service, const struct config *config)
+{
+    int64_t keep_us = config->keep_content_us < config->keep_requests_us ? config->keep_content_us
+                                                                         : config->keep_requests_us;
+    struct content_keeping keeping = {.wanted = config->capture == CAPTURE_CONTENT,
+                                      .keep_us = keep_us,
+                                      .max_bytes = (int64_t)config->keep_content_bytes};
+    content_keep(service->content, &keeping);
+}
+
 void service_change_parts(struct service *service, struct config *next)
 {
     struct roster_file file = file_of(next);
@@ -175,6 +187,7 @@ void service_change_parts(struct service *service, struct config *next)
     cache_set_options(service->cache, &kept);
     decisions_keep(service->decisions, next->keep_decisions_us,
                    (int64_t)next->keep_decisions_bytes);
+    keep_content(service, next);
     struct semantic_options alike = semantic_options_of(next);
     if (service->semantic)
         semantic_set_options(service->semantic, &alike);
@@ -201,7 +214,7 @@ bool service_open_ledger(struct service *service)
         options.shared = &shared;
     service->ledger = ledger_open(&options, &why);
     if (service->ledger == NULL)
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
     else if (ledger_set_aside(service->ledger) != NULL)
         service_event(service, "ledger", "", "the database was damaged and moved to %s",
                       ledger_set_aside(service->ledger));
@@ -235,7 +248,7 @@ bool service_open_roster(struct service *service)
     };
     service->roster = roster_open(&options, &file, &why);
     if (service->roster == NULL) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
         return false;
     }
     pthread_mutex_lock(&service->lock); /* the roster's own thread may have set it already */
@@ -265,7 +278,30 @@ static void open_decisions(struct service *service)
     memory_free(directory);
 }
 
+static void open_content(struct service *service)
+{
+    char *path = memory_format("%s/content.db", service->config->state);
+    service->content = content_open(path);
+    keep_content(service, service->config);
+    memory_free(path);
+}
+
 /* Counters, what is learnt of models, kept answers: for all workers. */
+/* Without it who takes over would make calls again that the one before has answered. */
+static bool open_answers(struct service *service, const struct config *config)
+{
+    struct fault why;
+    char *path = memory_format("%s/answers.db", config->state);
+    bool opened = cache_remember(service->cache, path, ANSWERS_BYTES, &why);
+    memory_free(path);
+    if (!opened && service->options->follows)
+        service_cannot_start(service, why.text);
+    else if (!opened)
+        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
+                 why.text);
+    return opened || !service->options->follows;
+}
+
 bool service_open_policy(struct service *service)
 {
     struct fault why;
@@ -276,7 +312,7 @@ bool service_open_policy(struct service *service)
         service->node_sync = NULL;
     }
     if (!named) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
         return false;
     }
     struct limits_options options = {.redis = config->store.is_redis ? &service->start->store.redis
@@ -293,12 +329,11 @@ bool service_open_policy(struct service *service)
     service->semantic = semantic_new(&alike); /* a reload may enable it */
     if (!service->semantic && config->cache.semantic)
         log_line(LOG_ERROR, "cache", "there is no thread for the semantic cache: it is off");
-    char *answers = memory_format("%s/answers.db", config->state);
-    if (!cache_remember(service->cache, answers, ANSWERS_BYTES, &why))
-        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
-                 why.text);
-    memory_free(answers);
+    if (!open_answers(service, config))
+        return false;
+    cache_mind_others(service->cache, underway_open(service->options->underway));
     open_decisions(service);
+    open_content(service);
     return true;
 }
 
@@ -307,8 +342,14 @@ bool service_open_jobs(struct service *service)
     struct fault why;
     struct jobs_options jobs = {service->config, service->node, service->metrics};
     service->jobs = jobs_open(&jobs, &why);
-    if (!service->jobs)
-        log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
+    if (service->jobs)
+        return true;
+    /* Those that the one before has accepted would wait for ever. */
+    if (service->options->follows) {
+        service_cannot_start(service, why.text);
+        return false;
+    }
+    log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
     return true;
 }
 
@@ -332,7 +373,7 @@ bool service_settle_node(struct service *service)
     bool good = node_sync_end(service->node_sync, &why);
     service->node_sync = NULL;
     if (!good)
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
     return good;
 }
 
@@ -345,8 +386,9 @@ static bool count_later(struct service *service, struct directory **directory,
         struct directory *next = directory_ref(service->directory);
         bool done = service->has_counted = next == *directory;
         pthread_mutex_unlock(&service->lock);
+        struct recount_change change = {next, *directory, true};
         if (!done)
-            good = recount_added(service->limits, service->config, next, *directory, true,
+            good = recount_added(service->limits, service->config, &change,
                                  service->config->ledger_path, reader, why);
         directory_unref(*directory);
         *directory = next;
@@ -370,11 +412,13 @@ bool service_count_again(struct service *service)
                 count_later(service, &directory, reader, &why);
     directory_unref(directory);
     ledger_reader_free(reader);
-    if (!good)
-        log_line(LOG_ERROR, "service",
-                 "not started: what limits and budgets have had cannot be read: %s%s", why.text,
-                 ledger_is_damaged(service->ledger) ? "; the next start moves the database aside"
-                                                    : "");
+    if (!good) {
+        char *words = memory_format(
+            "what limits and budgets have had cannot be read: %s%s", why.text,
+            ledger_is_damaged(service->ledger) ? "; the next start moves the database aside" : "");
+        service_cannot_start(service, words);
+        memory_free(words);
+    }
     return good;
 }
 
@@ -402,6 +446,7 @@ void service_open_metrics(struct service *service)
     service_name_providers(service, config);
     metrics_ledger(service->metrics, service->ledger);
     metrics_decisions(service->metrics, service->decisions);
+    metrics_content(service->metrics, service->content);
     metrics_policy(service->metrics, service->limits, service->cache);
     metrics_semantic(service->metrics, service->semantic);
     metrics_reload(service->metrics, true, service->started_wall_us);

@@ -73,6 +73,7 @@ struct service {
     struct ledger *ledger;
     struct lineage *lineage;
     struct decisions *decisions;
+    struct content *content;
     struct limits *limits;
     struct batches *batches;
     struct jobs *jobs; /* NULL = they could not be opened */
@@ -200,8 +201,8 @@ int service_keep_turn(struct service *service);
 bool service_is_upgrading(const struct service *service);
 /* Has another the limits, and what else there must be one of? */
 bool service_has_handed_over(const struct service *service);
-/* The new one: it comes to nothing, and why. */
-void service_cannot_follow(const struct service *service, const char *why);
+/* What keeps it from serving: for the log and, of one that was to take over, for who waits. */
+void service_cannot_start(const struct service *service, const char *why);
 /* Wait for our turn, and take over the limits. False: it came to nothing. */
 bool service_take_over(struct service *service);
 /* service.c: the drain of one that another has taken over from. */
@@ -214,7 +215,7 @@ bool service_await_accept(struct service *service);
  */
 /* Those that are needed: false when there is none, which is logged then. In this order. */
 bool service_open_ledger(struct service *service);
-bool service_open_policy(struct service *service); /* counters, caches, decisions */
+bool service_open_policy(struct service *service); /* counters, caches, decisions, content */
 bool service_open_jobs(struct service *service);
 bool service_open_roster(struct service *service);
 /* Wait until the name of a new node is on the disk. */

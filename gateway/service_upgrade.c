@@ -276,9 +276,11 @@ static bool await(const struct service *service, char word, int64_t wait_us)
     }
 }
 
-void service_cannot_follow(const struct service *service, const char *why)
+void service_cannot_start(const struct service *service, const char *why)
 {
-    say(service, SAY_UNABLE, why);
+    log_line(LOG_ERROR, "service", "not started: %s", why);
+    if (service->options->follows)
+        say(service, SAY_UNABLE, why);
 }
 
 bool service_take_over(struct service *service)
@@ -293,8 +295,7 @@ bool service_take_over(struct service *service)
     if (limits_inherit(service->limits, service->options->link, INHERIT_US, &fault) &&
         limits_answer(service->limits))
         return true;
-    log_line(LOG_ERROR, "service", "not started: %s", fault.text);
-    say(service, SAY_UNABLE, fault.text);
+    service_cannot_start(service, fault.text);
     return false;
 }
 

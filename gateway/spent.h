@@ -5,6 +5,9 @@
  * spent - what was good once and is not any more, though it says that it still were: the sessions
  * that were ended, the sign-ins that came to their end. Kept by digest until their own time is
  * over, SPENT_MAX of them; beyond that the oldest is forgotten. Any thread.
+ *
+ * In a file, where one is named: then it holds over a restart, and for two processes at once, as
+ * during an upgrade in place. A file that cannot be written is told in the log, and done without.
  */
 
 #include <stdbool.h>
@@ -16,7 +19,8 @@ enum { SPENT_MAX = 4096 };
 
 struct spent;
 
-struct spent *spent_new(void);
+/* <path> is copied; the file is made when there is something to keep. NULL = only in memory. */
+struct spent *spent_new(const char *path);
 void spent_free(struct spent *spent); /* NULL is nobody */
 
 /* <value> is good no more, until <until_s> when it is not anyway. False: it was so already. */

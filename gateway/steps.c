@@ -12,6 +12,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/batch.h"
+#include "gateway/capture.h"
 #include "gateway/choosing.h"
 #include "gateway/client.h"
 #include "gateway/counting.h"
@@ -444,6 +445,7 @@ enum exchange_state step_send(struct exchange *x)
         x->attempts++;
         if (x->trace)
             tracing_begin_try(x);
+        capture_begin(x);
         waits_begin(x);
         relay_begin(x);
     }
@@ -681,6 +683,8 @@ static void settle(struct exchange *x)
     log_access(x, &row);
     if (x->trace)
         tracing_settle(x, &row);
+    if (x->capture)
+        capture_settle(x, &row);
     ruling_keep(x, &row);
     struct text route = x->route ? x->route->name : (struct text){"", 0};
     if (is_call)

@@ -55,6 +55,7 @@ static int serve(const struct handoff *handoff, const struct config_options *loa
                                           .load = load,
                                           .listener_fds = handoff->sockets.fds,
                                           .admin_fd = handoff->sockets.admin,
+                                          .underway = handoff->underway,
                                           .channel = handoff->channel,
                                           .follows = true,
                                           .link = handoff->link};

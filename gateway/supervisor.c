@@ -31,6 +31,7 @@
 #include "gateway/sockets.h"
 #include "gateway/supervisor_inside.h"
 #include "gateway/watchdog.h"
+#include "policy/underway.h"
 
 enum {
     BACKOFF_MIN_US = 10000,
@@ -218,6 +219,7 @@ static _Noreturn void be_the_service(struct supervisor *s, int channel, pid_t pa
                                       .load = s->options->load,
                                       .listener_fds = s->sockets.fds,
                                       .admin_fd = s->sockets.admin,
+                                      .underway = s->underway_fd,
                                       .channel = channel};
     exit(service_run(&options));
 }
@@ -332,6 +334,8 @@ static void reap(struct supervisor *s)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+        if (s->underway && (WIFEXITED(status) || WIFSIGNALED(status)))
+            underway_bury(s->underway, pid);
         if (pid != s->child) {
             if (WIFEXITED(status) || WIFSIGNALED(status))
                 upgrade_on_death(s, pid, status);
@@ -604,6 +608,7 @@ static void go_on(struct supervisor *s, struct handoff *from)
     uint64_t now = clock_now_us();
     int64_t grace_us = s->config != NULL ? s->config->grace_us : 0;
     s->lock = from->lock;
+    s->underway_fd = from->underway;
     s->sockets = from->sockets;
     s->addresses = from->addresses;
     s->places.state = from->state;
@@ -624,11 +629,24 @@ static void go_on(struct supervisor *s, struct handoff *from)
     supervisor_say(s, LOG_INFO, "the supervisor is sluice %s now", PROGRAM_VERSION);
 }
 
+/* One that another version has made, and that is not known here, is of no use to what we start. */
+static void open_underway(struct supervisor *s)
+{
+    s->underway = underway_open(s->underway_fd);
+    if (s->underway != NULL)
+        return;
+    if (s->underway_fd >= 0)
+        close(s->underway_fd);
+    s->underway_fd = underway_make();
+    s->underway = underway_open(s->underway_fd);
+}
+
 static bool prepare(struct supervisor *s)
 {
     struct fault why;
     if (s->options->handoff != NULL) {
         go_on(s, s->options->handoff);
+        open_underway(s);
         open_signals(s);
         return true;
     }
@@ -636,6 +654,7 @@ static bool prepare(struct supervisor *s)
     if (!lock_state(s))
         return false;
     upgrade_forget_last(s);
+    open_underway(s);
     open_signals(s);
     if (sockets_open(&s->sockets, s->config, &why))
         return true;
@@ -656,6 +675,9 @@ static void clean_up(struct supervisor *s)
     upgrade_forget_program(s);
     if (s->signals >= 0)
         close(s->signals);
+    underway_close(s->underway);
+    if (s->underway_fd >= 0)
+        close(s->underway_fd);
     if (s->lock >= 0)
         close(s->lock);
     if (s->config != NULL)
@@ -672,6 +694,7 @@ int supervisor_run(const struct supervisor_options *options)
                            .start = config != NULL ? config_ref(config) : NULL,
                            .sockets.admin = -1,
                            .lock = -1,
+                           .underway_fd = -1,
                            .signals = -1,
                            .channel = -1,
                            .elder_channel = -1,

@@ -51,7 +51,9 @@ struct supervisor {
         char *state, *database, *ledger_path, *admin_socket; /* the last may be NULL */
     } places;                                                /* of the first configuration */
     int lock, signals;
-    bool json; /* our own lines */
+    int underway_fd;           /* what services say to each other of Idempotency-Keys */
+    struct underway *underway; /* NULL = they do not */
+    bool json;                 /* our own lines */
 
     pid_t child; /* 0 = none runs */
     int channel;

@@ -156,6 +156,7 @@ void upgrade_cancel(struct supervisor *s, const char *why)
 static struct handoff handoff_of(struct supervisor *s)
 {
     return (struct handoff){.lock = s->lock,
+                            .underway = s->underway_fd,
                             .sockets = s->sockets,
                             .addresses = s->addresses,
                             .channel = -1,

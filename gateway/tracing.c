@@ -335,7 +335,6 @@ void tracing_begin(struct exchange *x)
 void tracing_begin_try(struct exchange *x)
 {
     trace_begin_try(x->trace, worker_random(x->worker) | 1, x->target, clock_now_us());
-    capture_begin(x);
 }
 
 void tracing_end_try(struct exchange *x, const struct target *target, enum fault_kind fault)
@@ -349,7 +348,7 @@ void tracing_settle(struct exchange *x, const struct ledger_row *row)
     unsigned spans =
         1 + (x->trace->try_count < TRACE_TRIES_MAX ? x->trace->try_count : TRACE_TRIES_MAX);
     struct trace_facts facts = {
-        .content = capture_end(x),
+        .content = x->snapshot->config->tracing.capture_content ? capture_end(x) : NULL,
         .row = row,
         .method = method_name(x->method),
         .route = x->match.endpoint->path,

@@ -703,6 +703,7 @@ struct worker *worker_start(const struct worker_options *options)
     worker->journal = ledger_journal(options->ledger, options->index);
     if (options->decisions)
         worker->decisions = decisions_pen(options->decisions, options->index);
+    worker->content = options->content;
     worker->metrics = metrics_of(options->metrics, options->index);
     list_init(&worker->clients);
     list_init(&worker->exchanges);

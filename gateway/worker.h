@@ -19,6 +19,7 @@
 struct batches;
 struct jobs;
 struct cache;
+struct content;
 struct decisions;
 struct directory;
 struct estimates;
@@ -42,6 +43,7 @@ struct worker_options {
     const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;
     struct decisions *decisions; /* NULL = nobody keeps them */
+    struct content *content;     /* NULL = nobody keeps it */
     struct batches *batches;
     struct jobs *jobs; /* NULL = they could not be opened */
     struct metrics *metrics;

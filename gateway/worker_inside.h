@@ -33,6 +33,7 @@
 
 struct batch_desk;
 struct checkups;
+struct content;
 struct decision_pen;
 struct deploy_desk;
 struct gauge_desk;
@@ -97,6 +98,7 @@ struct worker {
     struct replicas replicas; /* of deployments */
     struct journal *journal;
     struct decision_pen *decisions; /* NULL = nobody keeps them */
+    struct content *content;        /* NULL = nobody keeps it */
     struct limiter *limiter;
     struct redis *redis;            /* for the cache and owners; NULL without such a store */
     struct owners_remote *owners;   /* of what other replicas have made; NULL: there are none */

@@ -354,9 +354,15 @@ bool cache_remember(struct cache *cache, const char *path, size_t max_bytes, str
     return cache->answers != NULL;
 }
 
+void cache_mind_others(struct cache *cache, struct underway *table)
+{
+    cache->underway = table;
+}
+
 void cache_free(struct cache *cache)
 {
     answers_close(cache->answers);
+    underway_close(cache->underway);
     sweep(cache, NULL, true);
     for (size_t i = 0; i < CACHE_SHARDS; i++) {
         pthread_mutex_destroy(&cache->shards[i].lock);

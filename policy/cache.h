@@ -98,7 +98,8 @@ enum cache_found {
     CACHE_JOIN,       /* still growing; the caller reads */
     CACHE_OTHER_BODY, /* idempotency: the key was used with another body; no entry */
     CACHE_NOT_KEPT,   /* idempotency: it was used, but the answer was too large to be kept */
-    CACHE_ELSEWHERE,  /* idempotency: another replica still makes this call: try again later */
+    CACHE_ELSEWHERE,  /* idempotency: another replica, or another process, still makes this call:
+                         try again later */
     CACHE_BUSY,       /* no room for another entry in the making: go on without, or, with an
                          Idempotency-Key, not at all */
 };
@@ -206,6 +207,11 @@ struct redis;
  * and find it there after a restart. False and *fault when it cannot be opened. Call once, before
  * any cache_remote_new(). */
 bool cache_remember(struct cache *cache, const char *path, size_t max_bytes, struct fault *fault);
+/* Other processes on this machine make calls with Idempotency-Keys, too, and keep what is answered
+ * in the same database: <table> (underway.h) says which, and is taken. A call that one of them
+ * makes is waited for. Without a Redis only. Once, as above. */
+struct underway;
+void cache_mind_others(struct cache *cache, struct underway *table);
 
 /* One worker's way to what is kept beyond memory. */
 struct cache_remote_options {
@@ -222,7 +228,7 @@ void cache_remote_free(struct cache_remote *remote);
 /* A cache_find() that also looks elsewhere; embedded in its owner. */
 struct cache_lookup {
     struct cache_ask ask;
-    int64_t wait_us; /* idempotency: wait so long for a replica that makes the call */
+    int64_t wait_us; /* idempotency: wait so long for a replica or process that makes the call */
     void (*on_found)(struct cache_lookup *lookup);
     /* what came of it, as with cache_find() */
     enum cache_found found;

@@ -9,6 +9,7 @@
 #include "gateway/base/database.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "policy/underway.h"
 
 enum {
     WAITING_MAX = 4096,           /* searches, and records, that wait for the helper */
@@ -30,6 +31,7 @@ struct keeping {
     struct digest name;
     int64_t expires_us;
     struct buffer record;
+    struct underway *held;
 };
 
 struct answers {
@@ -180,6 +182,8 @@ static void run_keeping(struct task *task)
     struct keeping *keeping = LIST_MEMBER(task, struct keeping, task);
     struct answers *answers = keeping->answers;
     atomic_fetch_add(keep(answers, keeping) ? &answers->kept : &answers->lost, 1);
+    if (keeping->held)
+        underway_give_back(keeping->held, &keeping->name);
     atomic_fetch_sub(&answers->waiting_bytes, buffer_length(&keeping->record));
     buffer_done(&keeping->record);
     memory_free(keeping);
@@ -257,7 +261,7 @@ static bool reserve_bytes(struct answers *answers, size_t bytes)
 }
 
 bool answers_keep(struct answers *answers, const struct digest *name, struct buffer *record,
-                  int64_t expires_us)
+                  int64_t expires_us, struct underway *held)
 {
     size_t bytes = buffer_length(record);
     if (!reserve_bytes(answers, bytes)) {
@@ -265,7 +269,7 @@ bool answers_keep(struct answers *answers, const struct digest *name, struct buf
         return false;
     }
     struct keeping *keeping = memory_new(sizeof(*keeping));
-    *keeping = (struct keeping){{.run = run_keeping}, answers, *name, expires_us, *record};
+    *keeping = (struct keeping){{.run = run_keeping}, answers, *name, expires_us, *record, held};
     if (helper_give(answers->helper, &keeping->task)) {
         buffer_init(record, 0);
         return true;

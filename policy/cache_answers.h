@@ -42,10 +42,12 @@ bool answers_find(struct answers *answers, struct answer_search *search);
 /* All searches of <owner> have had their errands posted when this returns, those that were not
  * done as failed. */
 void answers_cancel(struct answers *answers, const void *owner);
-/* Keep <record>, whose bytes are taken over, until <expires_us> (wall clock). False, and they are
- * not, when too much is waiting. Any thread. */
+/* Keep <record>, whose bytes are taken over, until <expires_us> (wall clock); then <held>, unless
+ * that is NULL, has the name back. False, and neither is so, when too much is waiting. Any thread.
+ */
+struct underway;
 bool answers_keep(struct answers *answers, const struct digest *name, struct buffer *record,
-                  int64_t expires_us);
+                  int64_t expires_us, struct underway *held);
 
 struct answers_figures {
     uint64_t kept, lost; /* records written; records that could not be */

@@ -234,8 +234,16 @@ void cache_write_end(struct cache_entry *entry, const struct cache_end *end, int
     pthread_mutex_unlock(&entry->lock);
 }
 
+void entry_give_back(struct cache_entry *entry)
+{
+    if (entry->taken)
+        underway_give_back(entry->cache->underway, &entry->name);
+    entry->taken = false;
+}
+
 void cache_write_broken(struct cache_entry *entry, const char *why)
 {
+    entry_give_back(entry);
     cache_unlist(entry->cache, entry);
     entry_break(entry, why);
 }

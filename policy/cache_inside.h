@@ -13,6 +13,7 @@
 
 #include "policy/cache.h"
 #include "policy/cache_answers.h"
+#include "policy/underway.h"
 
 enum {
     CACHE_SHARDS = 16,
@@ -63,6 +64,7 @@ struct cache_entry {
     struct cache_writer *writer;
     /* its writer's thread's only */
     struct cache_claim *claim; /* other replicas wait for it */
+    bool taken;                /* other processes do: cache->underway has it */
     int64_t age_us;            /* it had when it was found elsewhere */
 };
 
@@ -82,7 +84,8 @@ struct cache {
     atomic_uint growing; /* entries in the making */
     atomic_uint purges;  /* so far: who remembers calls forgets them then */
     atomic_ullong uses;
-    struct answers *answers; /* NULL = only in memory */
+    struct answers *answers;   /* NULL = only in memory */
+    struct underway *underway; /* NULL = there is no other process */
     atomic_ullong entries, hits, joins, misses, evicted;
 };
 
@@ -91,6 +94,9 @@ struct cache_entry *entry_new(struct cache *cache, const struct cache_ask *ask);
 void entry_ref(struct cache_entry *entry);
 /* It will not be whole; where it is listed it stays. */
 void entry_break(struct cache_entry *entry, const char *why);
+
+/* Other processes need not wait for it any more. Before it is taken out of its shard. */
+void entry_give_back(struct cache_entry *entry);
 
 /* cache.c: take it out of its shard; nobody finds it any more. */
 void cache_unlist(struct cache *cache, struct cache_entry *entry);

@@ -33,9 +33,10 @@ bool cache_name_again(struct cache_remote *remote, const struct cache_call *call
 
 /* --------------------------------------------------------------------- the end of a search */
 
-/* Other replicas need not wait for this one any more. */
+/* Others need not wait for this one any more. */
 static void give_back_claim(struct cache_search *search, struct cache_entry *entry)
 {
+    entry_give_back(entry);
     if (search->remote)
         release_claim(search->remote, entry);
     claim_free(entry->claim);
@@ -187,6 +188,63 @@ bool ask_database(struct cache_search *search)
     return true;
 }
 
+/* ------------------------------------------------------------------- other processes of ours */
+
+bool search_pause(struct cache_search *search, void (*on_time)(struct timer *timer))
+{
+    struct cache_remote *remote = search->remote;
+    int64_t next_us = (int64_t)loop_now_us(remote->loop) + search->pause_us;
+    bool is_awaited = search->lookup || cache_entry_readers(search->entry) > 0;
+    if (!is_awaited || next_us > search->deadline_us)
+        return false;
+    search->timer.on_time = on_time;
+    timer_set(remote->loop, &search->timer, (uint64_t)next_us);
+    search->pause_us *= 2;
+    if (search->pause_us > CACHE_RETRY_MAX_US)
+        search->pause_us = CACHE_RETRY_MAX_US;
+    return true;
+}
+
+/* What another process keeps is in the database before it gives the name back. */
+static enum underway_result take_name(struct cache_entry *entry)
+{
+    enum underway_result result = underway_take(entry->cache->underway, &entry->name, &entry->body);
+    entry->taken = result == UNDERWAY_OURS;
+    return result;
+}
+
+static void on_turn(struct timer *timer)
+{
+    struct cache_search *search = LIST_MEMBER(timer, struct cache_search, timer);
+    switch (take_name(search->entry)) {
+    case UNDERWAY_OURS:
+    case UNDERWAY_FULL:
+        if (ask_database(search))
+            return;
+        search_missed(search, search->remote->cache->answers != NULL);
+        break;
+    case UNDERWAY_OTHER_BODY:
+        tell_none(search, CACHE_OTHER_BODY, "other_body");
+        break;
+    case UNDERWAY_THEIRS:
+        if (search_pause(search, on_turn))
+            return;
+        search_elsewhere(search);
+        break;
+    }
+    search_free(search);
+}
+
+/* Who asked is its writer, and is told at once that there is nothing to write. */
+static bool refuse_at_once(struct cache_lookup *lookup, enum cache_found found, const char *why)
+{
+    cache_write_broken(lookup->entry, why);
+    cache_entry_unref(lookup->entry);
+    lookup->entry = NULL;
+    lookup->found = found;
+    return true;
+}
+
 /* ----------------------------------------------------------------------------- the lookup */
 
 /* Is it there that such entries are? */
@@ -228,16 +286,23 @@ bool cache_look(struct cache_remote *remote, struct cache_lookup *lookup)
     bool redis = goes_to_redis(remote, idempotency);
     if ((!redis && !idempotency) || (!idempotency && lookup->ask.max_age_us <= 0))
         return true;
+    bool minds = !redis && remote->cache->underway;
+    enum underway_result turn = minds ? take_name(lookup->entry) : UNDERWAY_OURS;
+    if (turn == UNDERWAY_OTHER_BODY)
+        return refuse_at_once(lookup, CACHE_OTHER_BODY, "other_body");
     struct cache_search *search = search_new(remote, lookup);
     search->unsure = redis;
-    if ((redis && ask_redis(search)) || ask_database(search)) {
+    if (turn == UNDERWAY_THEIRS ? search_pause(search, on_turn)
+                                : (redis && ask_redis(search)) || ask_database(search)) {
         search->unsure = !search->asks && redis;
         lookup->search = search;
         lookup->entry = NULL;
         return false;
     }
-    lookup->unsure = search->ask.idempotency && (redis || remote->cache->answers);
     search_free(search);
+    if (turn == UNDERWAY_THEIRS)
+        return refuse_at_once(lookup, CACHE_ELSEWHERE, "made_elsewhere");
+    lookup->unsure = idempotency && (redis || remote->cache->answers);
     return true;
 }
 
@@ -252,12 +317,15 @@ void cache_look_forget(struct cache_lookup *lookup)
 
 /* ------------------------------------------------------------------------------- keeping */
 
+/* Whoever waits for it in another process finds it there. */
 static void keep_in_database(struct cache_remote *remote, struct cache_entry *entry, int64_t ttl_us)
 {
     struct buffer record;
     buffer_init(&record, entry->size + RECORD_EXTRA_BYTES);
     record_write(entry, SIZE_MAX, ttl_us, &record);
-    answers_keep(remote->cache->answers, &entry->name, &record, clock_wall_us() + ttl_us);
+    if (answers_keep(remote->cache->answers, &entry->name, &record, clock_wall_us() + ttl_us,
+                     entry->taken ? remote->cache->underway : NULL))
+        entry->taken = false;
     buffer_done(&record);
 }
 
@@ -269,6 +337,7 @@ void cache_settle(struct cache_remote *remote, struct cache_entry *entry,
         keep_in_redis(remote, entry, ttl_us);
     if (remote->cache->answers && entry->idempotency && ttl_us > 0)
         keep_in_database(remote, entry, ttl_us);
+    entry_give_back(entry);
 }
 
 void cache_give_up(struct cache_remote *remote, struct cache_entry *entry, const char *why)

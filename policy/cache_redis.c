@@ -186,22 +186,13 @@ static void on_retry(struct timer *timer)
         go_without(search, false);
 }
 
-/* Another replica makes the call: look again later, while anybody waits. */
+/* Another replica makes the call. */
 static void wait_for_other(struct cache_search *search)
 {
-    struct cache_remote *remote = search->remote;
-    int64_t next_us = (int64_t)loop_now_us(remote->loop) + search->pause_us;
-    bool is_awaited = search->lookup || cache_entry_readers(search->entry) > 0;
-    if (!is_awaited || next_us > search->deadline_us) {
-        search_elsewhere(search);
-        search_free(search);
+    if (search_pause(search, on_retry))
         return;
-    }
-    search->timer.on_time = on_retry;
-    timer_set(remote->loop, &search->timer, (uint64_t)next_us);
-    search->pause_us *= 2;
-    if (search->pause_us > CACHE_RETRY_MAX_US)
-        search->pause_us = CACHE_RETRY_MAX_US;
+    search_elsewhere(search);
+    search_free(search);
 }
 
 static bool is_ours(const struct cache_search *search, struct text claim)

@@ -45,7 +45,7 @@ struct cache_search {
     struct cache_lookup *lookup; /* NULL: nobody waits any more */
     struct cache_entry *entry;   /* NULL: it was given to who asked */
     struct cache_ask ask;
-    struct timer timer;
+    struct timer timer; /* for the next look, or for when the database has taken too long */
     int64_t deadline_us, pause_us;
     struct cache_claim *claim; /* to be made, or that may have been made */
     bool asks;                 /* Redis, and its answer has not come */
@@ -56,7 +56,10 @@ struct cache_search {
 /* cache_look.c: what came of it. Who asked is told; the search stays. */
 void search_found(struct cache_search *search, const struct record *record, int64_t ttl_us);
 void search_missed(struct cache_search *search, bool unsure);
-/* Another replica makes the call, and will not be waited for. */
+/* Look again later, while anybody waits for what another makes. False: nobody does, or that takes
+ * too long. */
+bool search_pause(struct cache_search *search, void (*on_time)(struct timer *timer));
+/* Another replica or process makes the call, and will not be waited for. */
 void search_elsewhere(struct cache_search *search);
 void search_free(struct cache_search *search);
 /* Look in the database, which ends the search. False when there is none, or not now. */

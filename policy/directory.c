@@ -390,10 +390,10 @@ static void share(struct trie *trie, const struct trie *from)
     trie_copy(trie, from);
 }
 
-struct directory *directory_with_keys(struct directory *directory, const struct directory *later)
+struct directory *directory_with_keys(struct directory *base, const struct directory *later)
 {
-    struct directory *next = directory_copy(directory);
-    next->version = directory->version;
+    struct directory *next = directory_copy(base);
+    next->version = base->version;
     next->gains = later->gains;
     share(&next->keys, &later->keys);
     share(&next->secrets, &later->secrets);

@@ -36,9 +36,9 @@ bool directory_has_file_of(const struct directory *directory, const struct direc
 /* Has a stored key got a limit, between the two, that it had not before? True may be said where
  * none has. At once, however many there are; <other> is of the same roster. */
 bool directory_has_gained(const struct directory *directory, const struct directory *other);
-/* <directory> with the stored keys that <later> has: those that were revoked since are refused. Of
+/* <base> with the stored keys that <later> has: those that were revoked since are refused. Of
  * the same version, with a reference for the caller. */
-struct directory *directory_with_keys(struct directory *directory, const struct directory *later);
+struct directory *directory_with_keys(struct directory *base, const struct directory *later);
 
 /*
  * Who owns <secret>? NULL for a key that is unknown, revoked, expired at <wall_us>, or whose tenant

@@ -148,6 +148,11 @@ bool limits_asks_ahead(const struct reservation *reservation, enum limit_kind ki
     return limiter && limiter->store && store_redis_asks_ahead(limiter->store, reservation, kind);
 }
 
+bool limits_are_shared(const struct reservation *reservation)
+{
+    return reservation->limiter && reservation->limiter->store;
+}
+
 void limits_settle(struct reservation *reservation, const struct used *used)
 {
     struct limiter *limiter = reservation->limiter;

@@ -201,6 +201,8 @@ bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_
 /* Is more being asked for, so that what could not be held may be soon? What comes is kept for a
  * moment. */
 bool limits_asks_ahead(const struct reservation *reservation, enum limit_kind kind);
+/* May it have to be asked for at all, because others share the limits? */
+bool limits_are_shared(const struct reservation *reservation);
 
 /* What the call truly used. */
 struct used {

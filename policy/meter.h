@@ -95,7 +95,7 @@ void meter_view(struct meter *meter, const struct reservation *r, size_t use,
 void meter_views(struct meter *meter, const struct reservation *r, uint64_t which,
                  struct limit_view *views);
 /* limits_settled(), limits_are_told() */
-int64_t meter_settled(struct meter *meter, struct text root, struct text counter);
+int64_t meter_settled(struct meter *meter, struct text root, struct text id);
 bool meter_is_told(struct meter *meter, struct text root, struct text counter);
 void meter_rebuild(struct meter *meter, struct text root, const struct use *uses, size_t count,
                    int64_t at_us);

@@ -59,6 +59,7 @@ class H2Client:
             client_side=True, header_encoding="utf-8", validate_outbound_headers=False,
             normalize_outbound_headers=False))
         self.answers, self.goaway, self.closed, self.timeout = {}, None, False, timeout
+        self.last_stream = None  # that the other side has dealt with, or will
         self.acknowledges, self.unread = window is None, b""
         self.h2.initiate_connection()
         if window is not None:
@@ -154,6 +155,7 @@ class H2Client:
             one, self.unread = self.unread[:length], self.unread[length:]
             if one[3] == GOAWAY:  # the library would take no more, but what is open goes on
                 self.goaway = int.from_bytes(one[13:17], "big")
+                self.last_stream = int.from_bytes(one[9:13], "big") & 0x7FFFFFFF
                 continue
             for event in self.h2.receive_data(one):
                 self.note(event)

@@ -91,7 +91,7 @@ void replica_move(struct fleet *fleet, struct replica *one, enum replica_state t
     one->r.since_us = now_us;
     one->r.due_us = due_us;
     one->bad_probes = 0;
-    say(one, reason, NULL);
+    say(one, reason, to == REPLICA_READY ? "" : NULL); /* what was wrong is over */
     if (held && !replica_holds(to))
         place_release(fleet, one);
     if (to != REPLICA_PENDING)

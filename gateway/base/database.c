@@ -430,23 +430,17 @@ static bool take_step(struct database *database, const char *step, int version)
     return false;
 }
 
-static atomic_bool keeps_versions, was_kept;
+static atomic_bool keeps_versions;
 
 void database_keep_versions(bool keep)
 {
     atomic_store(&keeps_versions, keep);
 }
 
-bool database_was_kept(void)
-{
-    return atomic_load(&was_kept);
-}
-
 static bool take_steps(struct database *database, const char *const *steps, int from, int to,
                        struct fault *fault)
 {
     if (from > 0 && from < to && atomic_load(&keeps_versions)) {
-        atomic_store(&was_kept, true);
         return fault_set(fault, FAULT_INTERNAL,
                          "the database must be upgraded from format %d to %d: that takes a restart",
                          from, to);

@@ -85,8 +85,6 @@ bool database_upgrade(struct database *database, const char *const *steps, int c
 /* From now on database_upgrade() refuses files that need a step, but for those that have taken none
  * at all: another process relies on what they are like. Of the whole process; any thread. */
 void database_keep_versions(bool keep);
-/* Was one refused for that? */
-bool database_was_kept(void);
 
 /* Copy the state that <database> sees (in a transaction that has read: that one) to a new file at
  * <path>, mode 0640. False and *fault on failure; then there is no file. */

@@ -21,6 +21,10 @@ enum {
     QUEUE_BYTES = 2 << 20,   /* waiting; as much again may be on its way to the file */
     HURRY_BYTES = 256 << 10, /* so much waiting wakes the writer before its time */
     KEEP_BYTES = 256 << 10,  /* memory kept by a queue between two bursts */
+    REST_BYTES = 16 << 10,   /* and by one that rests */
+    REST_MS = 1000,          /* how long there was no line then */
+    NEED_BATCHES = 16,       /* each batch makes what was needed before count a part less */
+    NEED_TIMES = 4,          /* room for more than so many times what is needed is given back */
     GATHER_MS = 100,         /* how long lines are gathered */
     CLOSE_US = 2000000,      /* how long a stalled reader may hold up log_close() */
     MESSAGE_BYTES = 3072,    /* longer messages are cut */
@@ -49,6 +53,7 @@ static struct {
     bool is_file;
     bool torn; /* the last line written has no end: a write failed in the middle */
     struct buffer batch;
+    size_t need;   /* bytes: what batches had in them of late */
     uint64_t lost; /* lines that could not be written, not reported yet */
 } writer = {.fd = STDERR_FILENO};
 
@@ -147,12 +152,23 @@ static void report_lost(void)
         writer.lost = 0;
 }
 
+/* Is <buffer> larger than what has come of late needs? One burst a day is no reason to keep it. */
+static bool is_too_large(const struct buffer *buffer)
+{
+    return buffer->capacity > KEEP_BYTES ||
+           (buffer->capacity > REST_BYTES && buffer->capacity / NEED_TIMES > writer.need);
+}
+
 static void write_batch(void)
 {
+    size_t length = buffer_length(&writer.batch);
+    writer.need -= writer.need / NEED_BATCHES;
+    if (writer.need < length)
+        writer.need = length;
     report_lost();
     writer.lost += count_lines(write_out(buffer_text(&writer.batch)));
     buffer_clear(&writer.batch);
-    if (writer.batch.capacity > KEEP_BYTES)
+    if (is_too_large(&writer.batch))
         buffer_done(&writer.batch);
 }
 
@@ -194,15 +210,36 @@ static void deadline_in(struct timespec *at, clockid_t clock, unsigned ms)
     }
 }
 
+static bool has_nothing_to_do(void)
+{
+    return buffer_length(&queue.waiting) == 0 && !queue.closing && !queue.reopen;
+}
+
+/* Nothing is in either of the two. */
+static void rest(void)
+{
+    writer.need = 0;
+    if (queue.waiting.capacity > REST_BYTES)
+        buffer_done(&queue.waiting);
+    if (writer.batch.capacity > REST_BYTES)
+        buffer_done(&writer.batch);
+}
+
 /* Wait for a first line, then for more of them to gather. Called with the lock held. */
 static void await_lines(void)
 {
-    while (buffer_length(&queue.waiting) == 0 && !queue.closing && !queue.reopen) {
+    struct timespec until;
+    deadline_in(&until, CLOCK_MONOTONIC, REST_MS);
+    for (bool rests = false; has_nothing_to_do();) {
         queue.is_idle = true;
-        pthread_cond_wait(&wake, &lock);
+        if (rests)
+            pthread_cond_wait(&wake, &lock);
+        else if (pthread_cond_timedwait(&wake, &lock, &until) == ETIMEDOUT && has_nothing_to_do()) {
+            rest();
+            rests = true;
+        }
     }
     queue.is_idle = false;
-    struct timespec until;
     deadline_in(&until, CLOCK_MONOTONIC, GATHER_MS);
     while (!queue.hurry && !queue.closing && !queue.reopen)
         if (pthread_cond_timedwait(&wake, &lock, &until) == ETIMEDOUT)
@@ -299,6 +336,7 @@ void log_open(const char *path, enum log_format format, enum log_level level)
     log_close();
     buffer_init(&queue.waiting, QUEUE_BYTES);
     buffer_init(&writer.batch, QUEUE_BYTES);
+    writer.need = 0;
     queue.hurry = queue.reopen = queue.closing = false;
     bool is_stdout = strcmp(path, "stdout") == 0;
     writer.path = is_stdout || strcmp(path, "stderr") == 0 ? NULL : memory_string(text_of(path));

@@ -302,17 +302,17 @@ static int ask_model(struct chat *chat, struct text request_body)
 {
     struct fault why;
     struct cli_http http;
-    const char *url = cli_value(chat->cli, "url");
+    char *url = cli_gateway_url(cli_value(chat->cli, "url"));
     struct cli_request request = {.method = "POST",
                                   .path = "/v1/chat/completions",
                                   .key = chat_key(chat->cli),
                                   .accept =
                                       chat->streams ? "text/event-stream" : "application/json",
                                   .body = request_body};
-    if (url == NULL)
-        url = "http://127.0.0.1:8080";
     chat->began_us = clock_now_us();
-    if (!cli_http_open(&http, url, &request, CHAT_SECONDS, &why)) {
+    bool is_open = cli_http_open(&http, url, &request, CHAT_SECONDS, &why);
+    memory_free(url);
+    if (!is_open) {
         if (why.kind != FAULT_TARGET_DOWN) {
             complaint_print("%s", why.text);
             return EXIT_FAILED;

@@ -185,6 +185,13 @@ static const struct cli_option rotate_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option content_options[] = {
+    {"tenant", 't', "NAME", "of this tenant and those in it"},
+    {"user", 'u', "NAME", "of this end user"},
+    {"until", 0, "WHEN", "of calls that began before: 2026-11-01, 30d"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option tenant_options[] = {
     {"parent", 'p', "NAME", "the tenant it is in"},
     LEVEL_OPTIONS,
@@ -347,6 +354,8 @@ const struct command cli_commands[] = {
      command_jobs_show},
     {"manage", "jobs cancel", "ID", "it is not run, or ends",
      "sluice jobs cancel 3f0c0b0e-1111-4222-8333-444455556666", NULL, 1, command_jobs_cancel},
+    {"manage", "content rm", "", "delete what was said in calls, where that is kept",
+     "sluice content rm --tenant acme --user ada", content_options, 0, command_content_rm},
     {"manage", "hash-key", "[KEY]", "the line for a key in the configuration",
      "sluice hash-key --new", hash_options, 1, command_hash_key},
 

@@ -82,6 +82,7 @@ int command_deployments_events(struct cli *cli);
 int command_jobs_ls(struct cli *cli);
 int command_jobs_show(struct cli *cli);
 int command_jobs_cancel(struct cli *cli);
+int command_content_rm(struct cli *cli);
 
 /* cli/chat.c */
 int command_chat(struct cli *cli);

@@ -25,7 +25,7 @@ int command_config_show(struct cli *cli)
     struct config *config = cli_config_load(cli);
     if (config == NULL)
         return EXIT_FAILED;
-    config_show(config, stdout, cli_has(cli, "origin"));
+    config_show(config, stdout, SHOW_HASHES | (cli_has(cli, "origin") ? SHOW_ORIGINS : 0));
     config_unref(config);
     return EXIT_GOOD;
 }

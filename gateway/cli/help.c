@@ -84,11 +84,46 @@ void cli_help(FILE *out)
     }
 }
 
+/* Those that share a row of the help with others, each by itself. */
+static const struct alone {
+    const char *name, *words;
+} alone[] = {
+    {"reload", "put the changed configuration in force, and drop nothing"},
+    {"upgrade", "start the program anew in place, and drop nothing"},
+    {"status", "what the running sluice does, and how its targets are"},
+    {"healthcheck", "is it ready? exits 0 if so, else 1"},
+    {"logs", "calls as they are booked, the last ones or as they come"},
+    {"trace", "one call: who, where it went, why there, how long, what it cost"},
+    {"top", "who spends now, and how the targets are, every two seconds"},
+    {"backup", "the ledger and the store of a running sluice, to a file"},
+    {"restore", "the ledger and the store from such a file"},
+    {"explain", "where a request would go, and why; nothing is sent"},
+    {"replay", "where another policy would have sent the calls of the last days"},
+    {"simulate", "what policies make of a scenario that is made up"},
+    {"deployments start", "start it"},
+    {"deployments stop", "stop it; no call starts it"},
+    {"deployments restart", "begin anew, with the same revision"},
+    {"deployments scale", "how many replicas: exactly MIN, or from MIN to MAX"},
+    {"deployments logs", "what its servers wrote"},
+    {"deployments events", "what happened to it"},
+    {"env", "what a client wants in its environment, to be evaluated"},
+    {"completion", "completion for your shell"},
+    {"version", "which it is"},
+};
+
+static const char *summary_of(const struct command *command)
+{
+    for (size_t i = 0; i < sizeof alone / sizeof alone[0]; i++)
+        if (strcmp(alone[i].name, command->name) == 0)
+            return alone[i].words;
+    return command->summary;
+}
+
 void cli_help_command(const struct command *command, FILE *out)
 {
     fprintf(out, "usage: sluice [-c FILE] [--admin URL] %s%s%s%s\n\n%s\n", command->name,
             command->options != NULL ? " [OPTIONS]" : "", command->args[0] != 0 ? " " : "",
-            command->args, command->summary);
+            command->args, summary_of(command));
     for (const struct cli_option *o = command->options; o != NULL && o->name != NULL; o++) {
         char names[48];
         snprintf(names, sizeof names, "%s%c%s--%s%s%s", o->letter != 0 ? "-" : " ",
@@ -137,6 +172,10 @@ static const struct topic topics[] = {
               "         else $XDG_DATA_HOME/sluice, else ~/.local/share/sluice\n"
               "STATE/sluice.db    usage, in SQLite\n"
               "STATE/ledger/      journals that are not in it yet\n"
+              "STATE/answers.db   kept answers to calls with an Idempotency-Key\n"
+              "STATE/decisions/   how targets were chosen, for sluice replay\n"
+              "STATE/jobs/        calls that are answered later, with their files\n"
+              "STATE/deployments.db  model servers that were made at run time\n"
               "STATE/admin.sock   how status, reload and drain reach the running sluice\n"
               "STATE/admin_key    hash of the admin key that was made at the first start\n"
               "STATE/sluice.lock  held while it runs; its pid\n"
@@ -164,7 +203,7 @@ bool cli_help_family(struct text family, FILE *out)
     for (const struct command *c = cli_commands; c->name != NULL; c++)
         if (is_of_family(c, family))
             fprintf(out, "%s %-*s  %s\n", c->name, widest - (int)strlen(c->name), c->args,
-                    c->summary);
+                    summary_of(c));
     fprintf(out, "\nOptions: sluice help %.*s COMMAND\n", TEXT_ARGS(family));
     return true;
 }
@@ -230,6 +269,38 @@ static void print_choices(const struct command *command, FILE *out)
         fputc(*at == '|' ? ' ' : *at, out);
 }
 
+/* Is <c> a second word of <of>, which runs without one, too ("usage rerate" of "usage")? */
+static bool is_second_of(const struct command *c, const struct command *of)
+{
+    size_t len = strlen(of->name);
+    return c->name != NULL && strncmp(c->name, of->name, len) == 0 && c->name[len] == ' ';
+}
+
+/* What may follow a command: its second words, its choices, its options. */
+static void print_case(const struct command *c, const char *begin, const char *end, FILE *out)
+{
+    fprintf(out, "    '%s'*) %s", c->name, begin);
+    print_seconds(c->name, out);
+    print_choices(c, out);
+    fputc(' ', out);
+    print_options(c, out);
+    fprintf(out, "%s ;;\n", end);
+}
+
+/* One for each command. The first pattern counts, so what is longer comes before. */
+static void print_cases(const char *begin, const char *end, FILE *out)
+{
+    for (const struct command *c = cli_commands; c->name != NULL; c++) {
+        const struct command *after = c + 1;
+        if (c->run == NULL)
+            continue;
+        for (; is_second_of(after, c); after++)
+            print_case(after, begin, end, out);
+        print_case(c, begin, end, out);
+        c = after - 1;
+    }
+}
+
 static void complete_bash(FILE *out)
 {
     fputs("# bash completion for sluice\n"
@@ -253,19 +324,15 @@ static void complete_bash(FILE *out)
         size_t first = strcspn(c->name, " ");
         if (c->run == NULL)
             continue;
-        if (c->name[first] == ' ' && strncmp(c[-1].name, c->name, first + 1) != 0) {
+        if (c->name[first] == ' ' && strncmp(c[-1].name, c->name, first) != 0) {
             fprintf(out, "    %.*s) words='", (int)first, c->name);
             char word[32];
             snprintf(word, sizeof word, "%.*s", (int)first, c->name);
             print_seconds(word, out);
             fputs("' ;;\n", out);
         }
-        fprintf(out, "    '%s'*) words='", c->name);
-        print_choices(c, out);
-        fputc(' ', out);
-        print_options(c, out);
-        fputs("' ;;\n", out);
     }
+    print_cases("words='", "'", out);
     fputs("    esac\n"
           "    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
           "    case $command in check*|'config diff'*) compopt -o default ;; esac\n"
@@ -294,7 +361,7 @@ static void complete_zsh(FILE *out)
         if (c->run == NULL)
             continue;
         fprintf(out, "        '%s:", c->name);
-        print_quoted(c->summary, out);
+        print_quoted(summary_of(c), out);
         fputs("'\n", out);
     }
     fputs("    )\n"
@@ -305,19 +372,11 @@ static void complete_zsh(FILE *out)
           "    fi\n"
           "    case \"$words[2] $words[3]\" in\n",
           out);
-    for (const struct command *c = cli_commands; c->name != NULL; c++) {
-        if (c->run == NULL)
-            continue;
-        fprintf(out, "    '%s'*) compadd -- ", c->name);
-        print_choices(c, out);
-        fputc(' ', out);
-        print_options(c, out);
-        fputs(" ;;\n", out);
-    }
+    print_cases("compadd -- ", "", out);
     for (const struct command *c = cli_commands; c->name != NULL; c++) {
         size_t first = strcspn(c->name, " ");
         char word[32];
-        if (c->run == NULL || c->name[first] != ' ' || strncmp(c[-1].name, c->name, first + 1) == 0)
+        if (c->run == NULL || c->name[first] != ' ' || strncmp(c[-1].name, c->name, first) == 0)
             continue;
         snprintf(word, sizeof word, "%.*s", (int)first, c->name);
         fprintf(out, "    '%s '*) compadd -- ", word);
@@ -349,7 +408,7 @@ static void complete_fish(FILE *out)
                     (int)first, c->name, (int)first, c->name, c->name + first + 1);
         else
             fprintf(out, "complete -c sluice -n __fish_use_subcommand -a '%s' -d '", c->name);
-        print_quoted(c->summary, out);
+        print_quoted(summary_of(c), out);
         fputs("'\n", out);
         for (const struct cli_option *o = c->options; o != NULL && o->name != NULL; o++) {
             fprintf(out, "complete -c sluice -n '__fish_seen_subcommand_from %.*s' -l %s%s -d '",

@@ -17,6 +17,10 @@
 #include "gateway/http/body.h"
 #include "gateway/http/head.h"
 
+/* Where the gateway is, by --url or by default. With /v1 or a / at its end, as SDKs are given it,
+ * it is the same. memory_free() it. */
+char *cli_gateway_url(const char *url);
+
 struct cli_request {
     const char *method, *path; /* path with its query, below the URL's prefix */
     const char *key;           /* a bearer token, or NULL */

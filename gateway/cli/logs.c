@@ -13,6 +13,7 @@
 #include "gateway/cli/ask.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/commands.h"
+#include "gateway/cli/content.h"
 #include "gateway/cli/words.h"
 
 enum {
@@ -328,6 +329,7 @@ static void print_trace(struct text row)
                words_money(cli_member_int(row, "saved_nanos"), false, b));
     putchar('\n');
     print_decision(cli_member(row, "decision"));
+    cli_print_content(cli_member(row, "content"));
 }
 
 int command_trace(struct cli *cli)

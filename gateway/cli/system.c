@@ -10,6 +10,7 @@
 #include "gateway/base/version.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/commands.h"
+#include "gateway/cli/http.h"
 
 enum { KEY_MAX = 512 }; /* as in gateway/http/path.h */
 
@@ -136,10 +137,7 @@ int command_env(struct cli *cli)
             client = &clients[i];
     if (client == NULL)
         return cli_misuse(cli, "name a client: openai, anthropic, gemini, claude-code or codex");
-    const char *url = cli_value(cli, "url"), *key = cli_value(cli, "key");
-    const char *shell = cli_value(cli, "shell");
-    if (url == NULL)
-        url = "http://127.0.0.1:8080";
+    const char *key = cli_value(cli, "key"), *shell = cli_value(cli, "shell");
     if (key == NULL)
         key = getenv("SLUICE_API_KEY");
     if (key == NULL || *key == 0)
@@ -147,11 +145,13 @@ int command_env(struct cli *cli)
     if (shell == NULL)
         shell = getenv("SHELL");
     bool is_fish = shell != NULL && text_ends(text_of(shell), TEXT("fish"));
+    char *url = cli_gateway_url(cli_value(cli, "url"));
     for (size_t i = 0; i < 4 && client->set[i].variable != NULL; i++) {
         const char *suffix = client->set[i].suffix;
         print_variable(is_fish, client->set[i].variable, suffix != NULL ? url : key,
                        suffix != NULL ? suffix : "");
     }
+    memory_free(url);
     if (client->hint != NULL)
         fputs(client->hint, stdout);
     return EXIT_GOOD;

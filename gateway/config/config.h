@@ -30,6 +30,7 @@
 
 enum serve { SERVE_API = 1, SERVE_ADMIN = 2, SERVE_UI = 4, SERVE_METRICS = 8, SERVE_HEALTH = 16 };
 enum admin_role { ADMIN_ROLE_ADMIN, ADMIN_ROLE_VIEWER, ADMIN_ROLE_TENANT };
+enum capture_level { CAPTURE_NOTHING, CAPTURE_METADATA, CAPTURE_CONTENT }; /* store.capture */
 enum proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2, PROXY_ANY };
 
 struct tls_settings {
@@ -216,6 +217,9 @@ struct config {
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;
     int64_t keep_decisions_us; /* 0 = none are kept */
     size_t keep_decisions_bytes;
+    int capture;             /* enum capture_level */
+    int64_t keep_content_us; /* of what is said; at most as long as single calls */
+    size_t keep_content_bytes;
 
     struct provider_settings *providers;
     size_t provider_count;
@@ -242,6 +246,7 @@ struct config {
     struct {
         const struct deploy_profile *profiles;
         size_t profile_count;
+        unsigned max_per_tenant; /* deployments that its calls have made */
         const struct node_spec *nodes;
         size_t node_count;
         struct deployment_spec **specs;
@@ -304,7 +309,7 @@ struct config {
     struct guard *guard;             /* NULL = no rules */
     bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
     bool aws_signatures;             /* clients of Bedrock may sign their calls (signature.h) */
-    bool anonymous_implied;          /* for the file has no key, and does not ask for it */
+    bool anonymous_implied;          /* for the file has no tenant, and does not say `false` */
     const struct key *anonymous_key; /* who such a caller is */
 
     struct {
@@ -373,12 +378,15 @@ const struct price *prices_find(const struct prices *prices, struct text name);
 struct policy_file;
 /* NULL when it has errors; they are printed to <words>. */
 struct policy_file *policy_file_load(const char *path, FILE *words);
+/* The same of a text, which is called "policy" in <words>. Variables stand for themselves. */
+struct policy_file *policy_file_read(struct text yaml, FILE *words);
 void policy_file_free(struct policy_file *file);
 const struct route_policy *policy_file_policy(const struct policy_file *file);
 
 /* The words of `config show --effective [--origin]`, `config schema`, docs/CONFIG.md, `init`.
- * Secrets are masked. */
-void config_show(const struct config *config, FILE *out, bool origin);
+ * Secrets are masked; so are hashes of keys, unless they are asked for. */
+enum { SHOW_ORIGINS = 1, SHOW_HASHES = 2 };
+void config_show(const struct config *config, FILE *out, unsigned what);
 void config_schema(FILE *out);
 void config_reference(FILE *out);
 void config_example(FILE *out);

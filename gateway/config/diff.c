@@ -49,8 +49,8 @@ static void compare_value(struct difference *difference, const struct effective 
         memory_wipe(b.data, b.capacity);
         buffer_clear(&a);
         buffer_clear(&b);
-        effective_write(&a, before);
-        effective_write(&b, after);
+        effective_write(&a, before, false);
+        effective_write(&b, after, false);
         bool hidden = text_equal(buffer_text(&a), buffer_text(&b));
         fprintf(difference->out, "%s: %.*s -> %.*s%s\n", difference->path,
                 TEXT_ARGS(buffer_text(&a)), TEXT_ARGS(buffer_text(&b)),

@@ -173,9 +173,14 @@ static void write_value(struct buffer *out, const struct effective *of, bool mas
         write_default(out, of->option);
 }
 
-void effective_write(struct buffer *out, const struct effective *of)
+static bool is_masked(const struct effective *of, bool hashes)
 {
-    write_value(out, of, of->option->secret);
+    return of->option->secret || (of->option->type == OPTION_HASH && !hashes);
+}
+
+void effective_write(struct buffer *out, const struct effective *of, bool hashes)
+{
+    write_value(out, of, is_masked(of, hashes));
 }
 
 void effective_write_plain(struct buffer *out, const struct effective *of)
@@ -183,7 +188,7 @@ void effective_write_plain(struct buffer *out, const struct effective *of)
     write_value(out, of, false);
 }
 
-void effective_write_origin(struct buffer *out, const struct effective *of)
+void effective_write_origin(struct buffer *out, const struct effective *of, bool hashes)
 {
     const struct node *node = of->node;
     if (!node) {
@@ -194,7 +199,7 @@ void effective_write_origin(struct buffer *out, const struct effective *of)
     buffer_append_text(out, text_of(of->document->sources[node->source].name));
     if (line)
         buffer_format(out, ":%u", line);
-    bool secret = of->option->secret && node->kind == NODE_SCALAR;
+    bool secret = is_masked(of, hashes) && node->kind == NODE_SCALAR;
     if (node->raw && !secret && strlen(node->raw) < 200)
         buffer_format(out, " %s", node->raw);
     if (secret)

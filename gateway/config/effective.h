@@ -25,11 +25,13 @@ const char *effective_inside(const struct effective *of);
 /* May what is kept differ from what is written? So it is with paths and some counts: the STATE
  * directory, the number of workers. */
 bool effective_is_worked_out(const struct option *option);
-/* The value as YAML on one line, secrets masked. Not for sections and lists that are given. */
-void effective_write(struct buffer *out, const struct effective *of);
+/* The value as YAML on one line, secrets masked, and hashes, too, unless <hashes>. Not for sections
+ * and lists that are given. */
+void effective_write(struct buffer *out, const struct effective *of, bool hashes);
 /* The value as it is, secrets and all: to compare, never to print. */
 void effective_write_plain(struct buffer *out, const struct effective *of);
-/* Where it comes from: "sluice.yaml:12", "SLUICE_LISTEN" or "default". */
-void effective_write_origin(struct buffer *out, const struct effective *of);
+/* Where it comes from: "sluice.yaml:12", "SLUICE_LISTEN" or "default"; of a variable with
+ * what stands behind ":-" in it, unless the value is masked. */
+void effective_write_origin(struct buffer *out, const struct effective *of, bool hashes);
 /* Append a scalar, in quotes where YAML needs them. */
 void yaml_write(struct buffer *out, struct text text);

@@ -4,7 +4,7 @@
 /* What `sluice init` writes: enough to begin with, in the order in which people need it. */
 
 static const char example[] =
-    "# sluice.yaml - without keys, and on loopback only, any program on this machine may call.\n"
+    "# sluice.yaml - without tenants, and on loopback only, any program on this machine may call.\n"
     "#\n"
     "#   sluice check             find every problem in this file\n"
     "#   sluice -c sluice.yaml run\n"
@@ -52,7 +52,7 @@ static const char example[] =
     "  unknown_model: reject             # passthrough: also \"provider/model\", as in "
     "openai/gpt-4o\n"
     "\n"
-    "# tenants:                          # with a key, nobody without one may call\n"
+    "# tenants:                          # with one, nobody without a key may call\n"
     "#   - name: acme\n"
     "#     models: [fast]                # [\"*\"] = all\n"
     "#     keys:\n"

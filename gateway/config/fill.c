@@ -168,21 +168,6 @@ static void fill_pairs(struct document *document, struct node *node, const struc
         *(struct items *)(void *)(base + option->where) = items;
 }
 
-static void check_later_word(struct document *document, struct node *node,
-                             const struct option *option)
-{
-    bool secure = word_find(option->secure_words, node->at, node->len, NULL);
-    if (secure) {
-        problem_at_value(document, node, document->allow_inert ? SEVERITY_WARNING : SEVERITY_ERROR,
-                         "\"%s: %s\" is not in force in this version and protects something%s",
-                         option->name, node->at,
-                         document->allow_inert ? "" : "; use --allow-inert to start without it");
-    } else if (word_find(option->inert_words, node->at, node->len, NULL)) {
-        problem_at_value(document, node, SEVERITY_WARNING, "\"%s: %s\" is not yet in force",
-                         option->name, node->at);
-    }
-}
-
 static void fill_words(struct document *document, struct node *node, const struct option *option,
                        char *base)
 {
@@ -196,7 +181,6 @@ static void fill_words(struct document *document, struct node *node, const struc
             scalar_complain_word(document, entry, option);
             continue;
         }
-        check_later_word(document, entry, option);
         bits |= 1u << place;
     }
     if (option->where)
@@ -377,7 +361,6 @@ static void fill_scalar(struct document *document, struct node *node, const stru
     }
     if (node->broken || !scalar_read(document, node, option, &value))
         return;
-    check_later_word(document, node, option);
     if (option->where)
         scalar_keep(document, option, &value, base);
 }

@@ -56,10 +56,8 @@ struct option {
     size_t where;         /* offset in the structure that the table belongs to; 0 = kept nowhere */
     const char *fallback; /* the default as it would be written; NULL = no value */
     const char *help;
-    const char *words;        /* "none|v1|v2": what may be written; beside a number "auto" = 0 */
-    const char *inert_words;  /* those of them that do nothing yet, */
-    const char *secure_words; /* and those that protect and do nothing yet */
-    int64_t min, max;         /* in the unit kept; both 0 = no bounds */
+    const char *words; /* "none|v1|v2": what may be written; beside a number "auto" = 0 */
+    int64_t min, max;  /* in the unit kept; both 0 = no bounds */
     const struct option *inner;
     size_t size;   /* OPTION_LIST: of one entry's structure */
     bool required; /* by whoever writes the mapping it is in */

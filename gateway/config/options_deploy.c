@@ -212,6 +212,7 @@ static const struct option profile[] = {
 
 static const struct option monster[] = {
     {.name = "profiles", .type = OPTION_MAPS, .where = offsetof(struct document, profiles), .size = sizeof(struct profile_draft), .inner = profile, .help = "What per_gpu_vram × gpu_count starts here, such as \"24x1\"."},
+    {.name = "max_per_tenant", .type = OPTION_COUNT, .where = offsetof(struct document, config.deploy.max_per_tenant), .fallback = "16", .min = 1, .max = SPEC_DEPLOYMENTS_MAX, .help = "So many deployments may a tenant have that its calls have made."},
     {0},
 };
 

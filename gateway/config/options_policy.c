@@ -98,7 +98,7 @@ static const struct option users[] = {
 const struct option tenant_options[] = {
     {.name = "name", .type = OPTION_NAME, .where = TENANT(tenant.name), .required = true, .help = "Unique."},
     {.name = "parent", .type = OPTION_NAME, .where = TENANT(parent), .fallback = "null", .help = "Name of the tenant that this one is in: its limits, budgets and list of models count here too. At most 8 deep."},
-    {.name = "capture", .type = OPTION_WORD, .where = TENANT(capture), .fallback = "allowed", .words = "allowed|none", .help = "none = its prompts and answers, and those of the tenants in it, are in no span, whatever telemetry.tracing.capture_content says."},
+    {.name = "capture", .type = OPTION_WORD, .where = TENANT(capture), .fallback = "allowed", .words = "allowed|none", .help = "none = its prompts and answers, and those of the tenants in it, are kept in no span and no store, whatever telemetry.tracing.capture_content and store.capture say."},
     {.name = "may_set", .type = OPTION_WORDS, .where = TENANT(may_set), .fallback = "[]", .words = "tags|policy|explain", .help = "Which x-sluice-* headers its callers may use."},
     {.name = "may_deploy", .type = OPTION_BOOL, .where = TENANT(tenant.may_deploy), .fallback = "false", .help = "Its keys may start model servers by Monster's deploy calls, as deployments.monster.profiles says; not those of the tenants in it."},
     {.name = "tags", .type = OPTION_PAIRS, .where = TENANT(tags), .fallback = "{}", .help = "Noted with every call, besides those of the tenants above; at most 255 bytes as k=v,k=v."},

@@ -9,7 +9,7 @@ enum { ORIGIN_COLUMN = 56, LINE_BYTES_MAX = 1 << 20 };
 struct printer {
     FILE *out;
     const struct document *document;
-    bool origin;
+    bool origin, hashes;
     bool dash; /* the next key is the first one of a list's entry */
 };
 
@@ -27,13 +27,13 @@ static void print_line(struct printer *printer, unsigned depth, const char *key,
     buffer_format(&line, "%s:", key);
     if (with_value) {
         buffer_append_text(&line, TEXT(" "));
-        effective_write(&line, of);
+        effective_write(&line, of, printer->hashes);
     }
     if (printer->origin && with_value) {
         size_t length = buffer_length(&line);
         buffer_format(&line, "%*s# ", length < ORIGIN_COLUMN ? (int)(ORIGIN_COLUMN - length) : 2,
                       "");
-        effective_write_origin(&line, of);
+        effective_write_origin(&line, of, printer->hashes);
     }
     fwrite(line.data + line.begin, 1, buffer_length(&line), printer->out);
     fputc('\n', printer->out);
@@ -97,9 +97,12 @@ static void print_mapping(struct printer *printer, unsigned depth, const struct 
     }
 }
 
-void config_show(const struct config *config, FILE *out, bool origin)
+void config_show(const struct config *config, FILE *out, unsigned what)
 {
     const struct document *document = config->memory;
-    struct printer printer = {.out = out, .document = document, .origin = origin};
+    struct printer printer = {.out = out,
+                              .document = document,
+                              .origin = (what & SHOW_ORIGINS) != 0,
+                              .hashes = (what & SHOW_HASHES) != 0};
     print_mapping(&printer, 0, config_options, document->root, (const char *)document);
 }

@@ -120,16 +120,6 @@ static enum option_status print_row(FILE *out, const struct option *option,
     print_default(out, option);
     fprintf(out, " | %s%s", marks[status], option->secret ? "*secret.* " : "");
     print_cell(out, option->help);
-    if (option->inert_words || option->secure_words) {
-        fputs(" Not yet in force: ", out);
-        if (option->inert_words)
-            print_words(out, option->inert_words);
-        if (option->secure_words)
-            fputs(option->inert_words ? " " : "", out);
-        if (option->secure_words)
-            print_words(out, option->secure_words);
-        fputc('.', out);
-    }
     fputs(" |\n", out);
     return status;
 }

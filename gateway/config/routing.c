@@ -112,12 +112,11 @@ struct policy_file {
     struct policy_draft draft;
 };
 
-struct policy_file *policy_file_load(const char *path, FILE *words)
+/* Of the tree that was read, if there is one. */
+static struct policy_file *policy_file_of(struct document *document, FILE *words)
 {
     struct policy_file *file = memory_new(sizeof(*file));
-    struct config_options options = {.path = path};
-    struct document *document = file->document = document_new(&options);
-    document->root = document_read_plain(document, path);
+    file->document = document;
     if (document->root) {
         file->draft.node = document->root;
         document_fill_mapping(document, document->root, policy_options, &file->draft);
@@ -128,6 +127,22 @@ struct policy_file *policy_file_load(const char *path, FILE *words)
         return file;
     policy_file_free(file);
     return NULL;
+}
+
+struct policy_file *policy_file_load(const char *path, FILE *words)
+{
+    struct config_options options = {.path = path};
+    struct document *document = document_new(&options);
+    document->root = document_read_plain(document, path);
+    return policy_file_of(document, words);
+}
+
+struct policy_file *policy_file_read(struct text yaml, FILE *words)
+{
+    struct config_options options = {.path = "policy"};
+    struct document *document = document_new(&options);
+    document->root = yaml_read(document, "policy", yaml);
+    return policy_file_of(document, words);
 }
 
 void policy_file_free(struct policy_file *file)

@@ -329,8 +329,10 @@ void resolve_anonymous(struct document *document)
     key->tenant = tenant;
     key->limits = config->policy_limits.defaults;
     config->anonymous_key = key;
-    /* On this machine alone, no key at all means that none is needed. */
-    config->anonymous_implied = !config->anonymous && !document_has_keys(document);
+    /* On this machine alone a file that says nothing of callers means that anybody is one. Where it
+     * has tenants it does: their keys may be made while it runs, or the last one may be gone. */
+    config->anonymous_implied = !config->anonymous && !node_find(document->root, "anonymous") &&
+                                document->tenants.count == 0 && !document_has_keys(document);
     config->anonymous |= config->anonymous_implied;
 }
 

@@ -150,6 +150,8 @@ static size_t take_payload(struct websocket *ws, struct text bytes)
 
 bool websocket_feed(struct websocket *ws, struct text bytes)
 {
+    size_t all = bytes.len;
+    ws->whole = 0;
     while (bytes.len > 0 && !ws->broken) {
         size_t taken = 1;
         if (ws->state == IN_PAYLOAD) {
@@ -165,6 +167,8 @@ bool websocket_feed(struct websocket *ws, struct text bytes)
             }
         }
         bytes = text_from(bytes, taken);
+        if (websocket_is_between(ws))
+            ws->whole = all - bytes.len;
     }
     if (ws->broken)
         buffer_done(&ws->message);

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd is told while sluice starts (sd_notify, Type=notify)."""
+"""What systemd is told (sd_notify, Type=notify) while sluice starts and is upgraded in place."""
 
 import contextlib
 import os
 import socket
 import sqlite3
+import sys
 import time
 
 import pytest
-from harness import Sluice, config_for, eventually
+from harness import Sluice, chat_body, config_for, eventually
 
 pytestmark = pytest.mark.threads
 
@@ -67,3 +68,42 @@ def test_one_that_dies_asks_for_no_more(gate, tmp_path):
         ledger.execute("ROLLBACK")
         gate.wait_ready()
         assert words(listening) == "READY=1"
+
+
+def test_all_is_said_by_the_main_process(upstream, tmp_path):
+    """NotifyAccess=main: of what others say systemd takes note of nothing. An upgrade in place changes neither the pid nor
+    who speaks; the watchdog of the unit is fed behind it, too."""
+    upstream.answer = lambda call: call.respond(200, chat_body())
+    env = {"NOTIFY_SOCKET": f"{tmp_path}/notify", "WATCHDOG_USEC": "2000000"}
+    with systemd(tmp_path) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        size = socket.CMSG_SPACE(12)
+        with Sluice(config_for(upstream), env=env) as gate:
+            def hear(until):
+                said = []
+                while not said or said[-1][0] != until:
+                    data, control, _, _ = listening.recvmsg(4096, size)
+                    pid = int.from_bytes(control[0][2][:4], sys.byteorder)
+                    lines = data.decode().split("\n")
+                    assert pid == gate.process.pid and not any(line.startswith("MAINPID=") for line in lines), lines
+                    said.append((lines[0], lines[1:]))
+                return said
+
+            hear("READY=1")
+            assert gate.cli("upgrade", timeout=120).returncode == 0
+            assert hear("READY=1")[-1][1] == ["STATUS=serving"]
+            eventually(lambda: "the supervisor is sluice" in gate.log())
+            hear("WATCHDOG=1")
+            hear("WATCHDOG=1")
+            gate.signal(1)
+            hear("RELOADING=1")
+            assert hear("READY=1")[-1][1] == ["STATUS=serving, configuration reloaded"]
+            good = gate.config
+            gate.write("server: [")
+            gate.config = good
+            assert gate.cli("upgrade").returncode == 1
+            assert "FAILED" in hear("READY=1")[-1][1][0]
+            gate.write(good)
+            gate.signal(15)
+            hear("STOPPING=1")
+            gate.process.wait(60)

@@ -171,6 +171,23 @@ def test_an_open_stream_keeps_the_rights_it_began_with(gate, upstream):
     assert row["tenant"] == "acme" and row["outcome"] == "complete"
 
 
+def test_without_its_last_key_a_tenant_still_keeps_strangers_out(gate):
+    good = gate.config
+    assert gate.chat(key=None).status == 401
+    gate.write(merged(good, {"tenants": [{**tenant, "keys": []} for tenant in good["tenants"]]}))
+    assert gate.cli("reload").returncode == 0
+    assert [gate.chat(key=key).status for key in (None, "any", KEY_ACME)] == [401, 401, 401]
+    gate.write({name: value for name, value in good.items() if name != "tenants"})
+    assert gate.cli("reload").returncode == 0
+    assert gate.chat(key=None).status == 200, "where nobody is named, on loopback anybody may call"
+    gate.write(merged({name: value for name, value in good.items() if name != "tenants"}, {"anonymous": False}))
+    assert gate.cli("reload").returncode == 0
+    assert gate.chat(key=None).status == 401
+    gate.write(good)
+    assert gate.cli("reload").returncode == 0
+    assert gate.chat(key=KEY_ACME).status == 200
+
+
 def test_an_added_listener(gate):
     from harness import free_port
 

@@ -202,12 +202,17 @@ def test_a_drain_that_the_old_one_is_asked_for_is_for_both(upstream):
         assert gate.process.wait(60) == 0
 
 
-def test_a_database_that_must_be_upgraded_takes_a_restart(upstream):
-    """What was upgraded for one that then fails would be of no use to the old one."""
+@pytest.mark.parametrize("name, change, why", [
+    ("sluice.db", -1, "takes a restart"), ("sluice.db", 1, "newer than this program's"),
+    ("answers.db", 1, "newer than this program's"),
+    ("jobs/jobs.db", 1, "newer than this program's")])
+def test_a_database_of_another_version(upstream, name, change, why):
+    """What was upgraded for one that then fails would be of no use to the old one; and one that cannot read what the old
+    one writes knows nothing of calls that were paid for."""
     upstream.answer = lambda call: call.respond(200, chat_body())
 
     def version(to=None):
-        with contextlib.closing(sqlite3.connect(gate.database)) as database:
+        with contextlib.closing(sqlite3.connect(file)) as database:
             was = database.execute("PRAGMA user_version").fetchone()[0]
             if to is not None:
                 database.execute(f"PRAGMA user_version = {to}")
@@ -215,13 +220,15 @@ def test_a_database_that_must_be_upgraded_takes_a_restart(upstream):
             return was
 
     with gate_for(upstream) as gate:
-        assert gate.chat().status == 200
-        now = version()
-        version(now - 1)
+        file = gate.database if name == "sluice.db" else gate.state / name
+        assert gate.chat(headers={"Idempotency-Key": "k1"}).status == 200
+        assert gate.post("/v1/jobs", {"model": "fast", "messages": []}).status in (200, 202)
+        now = eventually(lambda: os.path.exists(file) and version())
+        version(now + change)
         try:
             refused = gate.cli("upgrade", timeout=120)
-            assert refused.returncode == 1 and "takes a restart" in refused.stderr, refused.stderr
-            assert version() == now - 1 and gate.chat().status == 200
+            assert refused.returncode == 1 and why in refused.stderr, refused.stderr
+            assert version() == now + change and gate.chat().status == 200
         finally:
             version(now)
         upgrade(gate)

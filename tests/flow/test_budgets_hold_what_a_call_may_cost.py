@@ -40,6 +40,14 @@ def test_a_response_in_the_background_is_booked_as_the_most_it_may_cost(upstream
         assert second.status == 429 or int(second.header("x-sluice-max-tokens")) < 1000
 
 
+@pytest.mark.parametrize("nanos, words", [
+    (1_000, "0.000001"), (1_500_000, "0.0015"), (20_000_000, "0.02"), (1, "0.000000001")])
+def test_a_refusal_says_how_much_the_budget_is(upstream, nanos, words):
+    with gate_for(upstream, nanos) as gate:
+        answer = gate.post("/v1/chat/completions", {"model": "fast", "messages": [], "max_tokens": 30_000, "n": 128})
+        assert answer.status == 429 and f"budget of {words} USD " in answer.error["message"], answer
+
+
 @pytest.mark.parametrize("more,answers", [
     ({"prompt": ["a", "b", "c", "d"]}, 4),
     ({"prompt": [[1, 2], [3]], "n": 2}, 4),

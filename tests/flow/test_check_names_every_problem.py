@@ -107,7 +107,7 @@ def test_what_protects_and_is_not_in_force_is_an_error(tmp_path, case):
 
 
 def test_what_is_of_later_work_is_a_warning(tmp_path):
-    later = good(store={"capture": "full"})
+    later = good(store={"redis": {"pool": 9}})
     done = check(tmp_path, later)
     assert done.returncode == 0 and "not yet in force" in done.stderr, done.stderr
     assert check(tmp_path, later, "--strict").returncode == 3

@@ -4,8 +4,9 @@
 import json
 import time
 
+import jsonschema
 import pytest
-from harness import Sluice, Upstream, config_for, eventually, merged, provider_for, run_cli
+from harness import ROOT, Client, Sluice, Upstream, config_for, eventually, merged, provider_for, run_cli
 
 
 def target(name, price):
@@ -115,6 +116,37 @@ def test_what_is_kept_needs_no_log(kept):
     same = json.loads(replay_kept(kept, "{name: same, strategy: priority}", "--format", "json").stdout)
     assert (same["calls"], same["to_another_target"]) == (33, 0)
     assert replay_kept(kept, "{name: cheap, strategy: cost}", "--model", "nobody").returncode == 5
+
+
+def asked(gate, body):
+    with Client(str(gate.state / "admin.sock")) as client:
+        return client.request("POST", "/admin/v1/replay", [("Content-Type", "application/json")], json.dumps(body).encode())
+
+
+def test_the_admin_api_is_asked(kept):
+    gate = kept[1]
+    cheap = {"name": "cheap", "strategy": "cost"}
+    answer = asked(gate, {"policy": cheap, "model": "fast", "since": "1h"})
+    assert answer.status == 200, answer
+    done = replay_kept(kept, json.dumps(cheap), "--model", "fast", "--format", "json", "--since", "1h")
+    assert answer.json == json.loads(done.stdout) and answer.json["to_another_target"] == 30
+    whole = json.loads((ROOT / "gateway/openapi.json").read_text())
+    jsonschema.Draft202012Validator(
+        {**whole["components"]["schemas"]["Replay"], "components": whole["components"]}).validate(answer.json)
+    assert asked(gate, {"policy": cheap}).json["calls"] == 33
+    assert asked(gate, {"policy": cheap, "model": "nobody"}).json["calls"] == 0
+
+
+@pytest.mark.parametrize("body, field, words", [
+    ({}, "policy", "routing.policies"), ({"policy": "cheap"}, "policy", "routing.policies"),
+    ({"policy": {"name": "x", "strategy": "chep"}}, "policy", "must be one of"),
+    ({"policy": {"name": "x", "strategy": "${HOME}"}}, "policy", "${HOME}"),
+    ({"policy": {"name": "x", "strateg": "cost"}}, "policy", "unknown key"),
+    ({"policy": {"name": "x"}, "since": "soon"}, "since", "soon"), ({"policy": {"name": "x"}, "since": 7}, "since", "string"),
+    ({"policy": {"name": "x"}, "modle": "x"}, "modle", "no such member"), ({"policy": {"name": "x"}, "model": None}, "model", "string")])
+def test_the_admin_api_says_what_is_wrong(kept, body, field, words):
+    answer = asked(kept[1], body)
+    assert answer.status == 400 and answer.json["field"] == field and words in answer.json["detail"], answer
 
 
 def test_a_record_is_small(kept):

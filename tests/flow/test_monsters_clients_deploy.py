@@ -154,6 +154,23 @@ def test_what_is_not_to_be_had(gate, changes, words):
     assert refused.status == 422 and words in refused.json["message"], refused
 
 
+def test_a_tenant_has_only_so_many():
+    config = deployed(deployments={"monster": {"max_per_tenant": 2, "profiles": {"24x1": {"engine": "vllm", "command": [FAKE, "--port", "{port}", "--mark", MARK]}}}})
+    for tenant in config["tenants"][:2]:
+        tenant["may_deploy"] = True
+    with Sluice(config) as gate:
+        first, second = (launch(gate).json["deployment_id"] for _ in range(2))
+        refused = launch(gate)
+        assert refused.status == 403 and "max_per_tenant" in refused.json["message"] and refused.json["error"]["code"] == 403, refused
+        assert launch(gate, basemodel_path="/etc/passwd").status == 422
+        other = launch(gate, key=KEY_GLOBEX)
+        assert other.status == 200, other
+        assert gate.post("/v1/deploy/terminate", {"deployment_id": first}).status == 200
+        third = launch(gate)
+        assert third.status == 200, third
+        assert {one["deployment_id"] for one in gate.get("/v1/deploy/list").json["deployments"]} == {second, third.json["deployment_id"]}
+
+
 def test_images_and_odd_bodies(gate):
     image = {"serving_params": {"per_gpu_vram": 24, "gpu_count": 1}, "image_registry": {"registryName": "x/y:1"}, "env_params": {"A": "b"}, "port_numbers": [80]}
     assert "no images" in gate.post("/v1/deploy/custom_image", image).json["message"]

@@ -2,7 +2,7 @@
 """admin, viewer, tenant: who sees what, and who changes what."""
 
 import pytest
-from harness import KEY_ACME, KEY_GLOBEX, config_for, eventually, free_port, sha256_hash
+from harness import KEY_ACME, KEY_GLOBEX, Sluice, config_for, eventually, free_port, sha256_hash
 
 pytestmark = pytest.mark.threads
 ADMIN, VIEWER, LEAD, READER = ("sk-admin-5ecre7-00", "sk-viewer-5ecre7-01", "sk-lead-5ecre7-02", "sk-other-5ecre7-03")
@@ -48,6 +48,34 @@ def test_who_may_look(used, path):
     assert answer.status == (403 if path in NOT_FOR_TENANTS else 200), answer
     assert ask(used, path, KEY_ACME).status == 401, "a client's key opens nothing here"
     assert ask(used, path, None).status == 401
+
+
+def test_what_would_have_been_is_nothing_for_tenants(used):
+    body = {"policy": {"name": "cheap", "strategy": "cost"}}
+    statuses = [ask(used, "/replay", key, "POST", body).status for key in (ADMIN, VIEWER, LEAD, KEY_ACME, None)]
+    assert statuses == [200, 200, 403, 401, 401]
+
+
+def test_hashes_of_keys_are_for_admins(used):
+    """Who has one can try, at home, what might be the secret."""
+    hashes = [sha256_hash(key) for key in (KEY_ACME, KEY_GLOBEX, KEY_SEARCH)]
+    shown = ask(used, "/config", ADMIN).text
+    assert all(hash in shown for hash in hashes) and "tenants:" in shown
+    shown = ask(used, "/config", VIEWER).text
+    assert "sha256:" not in shown and "name: ci" in shown and '"********"' in shown
+
+
+def test_no_hash_is_in_what_a_reload_changes(upstream):
+    config = configure(upstream)
+    config["tenants"][0]["keys"][0]["hash"] = "${ACME_HASH:-" + sha256_hash(KEY_ACME) + "}"
+    with Sluice(config) as gate:
+        assert "sha256:" not in ask(gate, "/config", VIEWER).text
+        config["tenants"][0]["keys"][0]["hash"] = sha256_hash("sk-another-5ecre7")
+        gate.write(config)
+        shown = ask(gate, "/config/diff", ADMIN).json["changed"]
+        assert any("hash" in line for line in shown) and "sha256:" not in str(shown), shown
+        assert ask(gate, "/config/reload", ADMIN, "POST", b"").status == 200
+        assert "sha256:" not in str(ask(gate, "/events", VIEWER).json) and "sha256:" not in gate.log()
 
 
 CHANGES = [("POST", "/config/reload", b""), ("POST", "/drain", b""), ("POST", "/keys", {"tenant": "acme", "name": "x"}),

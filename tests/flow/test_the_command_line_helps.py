@@ -78,6 +78,33 @@ def test_a_slip_is_answered_with_what_was_wrong(words, says, code):
     assert "Is it running" not in done.stderr and "as root" not in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("words, says", [
+    (["reload"], "put the changed configuration in force"), (["trace"], "one call: "), (["restore"], "the ledger and the store from"),
+    (["deployments", "stop"], "stop it"), (["version"], "which it is"), (["keys", "ls"], "keys of the file and of the store")])
+def test_each_command_has_words_of_its_own(words, says):
+    done = run_cli(*words, "--help")
+    assert done.returncode == 0 and done.stdout.split("\n\n")[1].startswith(says), done.stdout
+
+
+def test_bash_completes_second_words_and_their_options():
+    script = run_cli("completion", "bash").stdout
+    for typed, wanted in ((["usage", ""], "rerate"), (["usage", "--b"], "--by"), (["usage", "rerate", "--pr"], "--prices"),
+                          (["keys", "rot"], "rotate"), (["keys", "create", "x", "--te"], "--tenant"), (["tr"], "trace")):
+        line = " ".join(f"'{word}'" for word in ["sluice", *typed])
+        ask = f"{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(typed)}; _sluice; echo \"${{COMPREPLY[@]}}\""
+        done = subprocess.run(["bash", "-c", ask], env=clean_environment(), capture_output=True, text=True, timeout=60)
+        assert wanted in done.stdout.split(), (typed, done)
+
+
+def test_the_address_that_sdks_are_given_is_good_for_commands_too(upstream):
+    with Sluice(config_for(upstream)) as gate:
+        url = f"http://{gate.address()[0]}:{gate.address()[1]}"
+        for end in ("", "/", "/v1", "/v1/"):
+            done = run_cli("chat", "fast", "hi", "--no-stream", "--url", url + end, "--key", KEY_ACME)
+            assert done.returncode == 0, done
+            assert f"OPENAI_BASE_URL='{url}/v1'" in run_cli("env", "openai", "--shell", "sh", "--url", url + end).stdout
+
+
 def test_a_limit_is_told_in_dollars_and_hours(upstream):
     with Sluice(config_for(upstream)) as gate:
         def ask(*words):

@@ -222,6 +222,27 @@ test('a request shows its figures and where it would go', async () => {
   })
 })
 
+test('what was said in a request is shown as text', async () => {
+  await visit({}, async (page) => {
+    const [call] = (await ask('/requests?since=1h&model=smart&limit=1')).data
+    assert.equal((await ask(`/requests/${call.id}`)).content, null)
+    const hostile = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    const content = {
+      input: [{ role: 'user', parts: [{ type: 'text', content: hostile }, { type: 'blob', modality: 'image', bytes: 3 }] }], system: [{ type: 'text', content: 'Be brief.' }],
+      tools: [{ name: 'look' }], output: [{ role: hostile, parts: [{ type: 'text', content: 'Hello there' }] }], cut: true,
+    }
+    await page.route(`**/admin/v1/requests/${call.id}`, async (route) => {
+      const answer = await route.fetch()
+      await route.fulfill({ response: answer, json: { ...(await answer.json()), content } })
+    })
+    await go(page, `requests/${call.id}`)
+    await page.getByRole('heading', { name: 'Answered' }).waitFor()
+    const all = await text(page)
+    for (const part of [hostile, '"modality": "image"', 'Be brief.', 'Hello there', 'tools offered: 1, some of it was cut']) assert.ok(all.includes(part), part)
+    assert.equal(await page.locator('main img, main script').count(), 0)
+  })
+})
+
 test('a request that is not there is said to be so', async () => {
   await visit({ place: 'requests/req_nothing', allowed: REFUSED }, async (page) => {
     await page.getByText('Nothing here').waitFor()

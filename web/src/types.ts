@@ -42,7 +42,13 @@ export interface Call {
   reasoning_tokens: number; audio_input_tokens: number; audio_output_tokens: number; image_tokens: number; units: number
   cost_nanos: number; saved_nanos: number; attempts: number; ttft_us: number; duration_us: number; overhead_us: number
   decision?: Decision | null
+  content?: Content | null
 }
+
+/** What was said, by OpenTelemetry's conventions; only for the role admin. */
+export interface Part { type: string; content?: unknown }
+export interface Message { role: string; parts: Part[] }
+export interface Content { input: Message[] | null; system: Part[] | null; tools: { name?: string }[] | null; output: Message[] | null; cut: boolean }
 
 /** What was considered when a call came. */
 export interface Decision { model: string; policy: string; strategy?: string; choice: string | null; candidates: Candidate[] }

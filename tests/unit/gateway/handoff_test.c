@@ -46,6 +46,7 @@ static void what_is_written_is_read(void **state)
         fds[i] = descriptor();
     struct handoff out = {.to_supervisor = true,
                           .lock = descriptor(),
+                          .underway = descriptor(),
                           .sockets = {LISTENERS, WORKERS, fds, descriptor(), paths, 2},
                           .addresses = addresses,
                           .channel = -1,
@@ -62,15 +63,17 @@ static void what_is_written_is_read(void **state)
     assert_false(handoff_is_there());
     assert_true(handoff_write(&out));
     assert_true(handoff_is_there());
-    assert_false(closes(out.lock) || closes(fds[0]) || closes(fds[5]) ||
+    assert_false(closes(out.lock) || closes(out.underway) || closes(fds[0]) || closes(fds[5]) ||
                  closes(out.sockets.admin) || closes(out.child_channel));
 
     struct handoff *in = handoff_read(&fault);
     assert_non_null(in);
     assert_false(handoff_is_there());
-    assert_true(closes(out.lock) && closes(fds[0]) && closes(fds[5]) && closes(out.sockets.admin));
+    assert_true(closes(out.lock) && closes(out.underway) && closes(fds[0]) && closes(fds[5]) &&
+                closes(out.sockets.admin));
     assert_true(in->to_supervisor);
     assert_int_equal(in->lock, out.lock);
+    assert_int_equal(in->underway, out.underway);
     assert_int_equal(in->sockets.admin, out.sockets.admin);
     assert_int_equal(in->sockets.listeners, LISTENERS);
     assert_int_equal(in->sockets.workers, WORKERS);
@@ -111,6 +114,7 @@ static void what_is_written_is_read(void **state)
     for (int i = 0; i < LISTENERS * WORKERS; i++)
         close(fds[i]);
     close(out.lock);
+    close(out.underway);
     close(out.sockets.admin);
     close(out.child_channel);
 }
@@ -163,6 +167,7 @@ static void what_is_not_whole_is_refused(void **state)
     struct handoff *good =
         read_words("format 1\nof later versions\nworkers 1\nlisteners 0\nend 0\n", &fault);
     assert_non_null(good);
+    assert_int_equal(good->underway, -1);
     handoff_free(good);
     setenv("SLUICE_HANDOFF", "9999", 1);
     assert_null(handoff_read(&fault));

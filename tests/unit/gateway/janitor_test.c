@@ -8,7 +8,15 @@
 /* cmocka wants the headers above. */
 #include <cmocka.h>
 
-enum { CROWD = 1000, SHRINK_US = 300000, SHRINKS = 8, QUIET_SWEEPS = 5, MINUTE = 60, MANY = 500 };
+enum {
+    CROWD = 1000,
+    SHRINK_US = 300000,
+    SHRINKS = 8,
+    QUIET_SWEEPS = 5,
+    MINUTE = 60,
+    MANY = 500,
+    LATE = 70
+};
 
 /* <count> exchanges begin, one after the other or <at_once>. */
 static void begin(struct janitor *janitor, unsigned count, unsigned at_once)
@@ -101,7 +109,7 @@ static void streams_keep_what_they_need(void **state)
     assert_true(does_nothing(&orders));
 }
 
-/* The last time: when it was quiet for some seconds, whatever had begun; and only once. */
+/* When it was quiet for some seconds, whatever had begun; and only once. */
 static void what_was_never_a_crowd_gives_back_when_it_is_quiet(void **state)
 {
     (void)state;
@@ -148,6 +156,21 @@ static void the_last_shrink_of_a_crowd_comes_when_it_is_quiet(void **state)
     assert_int_equal(looks_to_shrink(&janitor, 2 * MINUTE), 0);
 }
 
+/* Connections to upstreams are kept for most of a minute. */
+static void what_is_kept_for_later_goes_back_late(void **state)
+{
+    (void)state;
+    struct janitor janitor = {0};
+    begin(&janitor, MANY, 1);
+    assert_int_equal(looks_to_shrink(&janitor, MINUTE), QUIET_SWEEPS);
+    for (unsigned i = 1; i < LATE; i++)
+        assert_false(janitor_look(&janitor, i % 2, 0).trim); /* a few calls do no harm */
+    assert_false(janitor_look(&janitor, 1, 0).trim);         /* but not while one is open */
+    assert_true(janitor_look(&janitor, 0, 0).trim);
+    for (unsigned i = 0; i < 2 * LATE; i++)
+        assert_false(janitor_look(&janitor, 0, 0).trim);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +181,7 @@ int main(void)
         cmocka_unit_test(streams_keep_what_they_need),
         cmocka_unit_test(what_was_never_a_crowd_gives_back_when_it_is_quiet),
         cmocka_unit_test(it_is_not_quiet_while_one_is_open),
+        cmocka_unit_test(what_is_kept_for_later_goes_back_late),
         cmocka_unit_test(the_last_shrink_of_a_crowd_comes_when_it_is_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -336,6 +336,27 @@ static void test_a_call_is_cheap(void **state)
     metrics_free(metrics);
 }
 
+/* A page that grows by and by leaves pieces of each size behind. */
+static void test_a_page_has_room_like_the_last_one(void **state)
+{
+    (void)state;
+    struct metrics_options options = {.workers = 1};
+    struct metrics *metrics = metrics_new(&options);
+    struct buffer first, second, tight;
+    buffer_init(&first, 16 << 20);
+    buffer_init(&second, 16 << 20);
+    assert_true(metrics_write(metrics, &first));
+    assert_true(metrics_write(metrics, &second));
+    size_t length = buffer_length(&first);
+    assert_true(second.capacity >= length && second.capacity <= length + length / 8);
+    buffer_init(&tight, length + 64); /* as much as it may hold is enough */
+    assert_true(metrics_write(metrics, &tight));
+    buffer_done(&first);
+    buffer_done(&second);
+    buffer_done(&tight);
+    metrics_free(metrics);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_genai_may_be_off),
         cmocka_unit_test(test_off),
         cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_a_page_has_room_like_the_last_one),
         cmocka_unit_test(test_scrape_meanwhile),
         cmocka_unit_test(test_a_call_is_cheap),
     };

@@ -333,7 +333,7 @@ static void a_slow_database_is_not_waited_for(void **state)
     struct digest name = hash_sha256(TEXT("x")), body = {{0}};
     buffer_init(&record, KIB);
     record_write_claim(&body, TEXT("x"), &record);
-    assert_true(answers_keep(cache->answers, &name, &record, INT64_MAX));
+    assert_true(answers_keep(cache->answers, &name, &record, INT64_MAX, NULL));
     struct caller caller;
     look(&caller, "key", "body");
     runs = true;

@@ -3,7 +3,7 @@ import { useEffect, useState } from 'preact/hooks'
 import { ask, looks, query, useQuery } from '../api'
 import { duration, int, moment, usd, usdCall } from '../format'
 import { along, change, place, since, to } from '../router'
-import type { Call, Explanation, Model, Page } from '../types'
+import type { Call, Content, Explanation, Message, Model, Page, Part } from '../types'
 import { Ask, Badge, Button, Card, Copy, Empty, Facts, Select, Table, type Tone } from '../ui'
 import { Candidates, Result } from './explain'
 
@@ -128,6 +128,23 @@ function Decided({ call }: { call: Call }) {
   )
 }
 
+const words = (part: Part) => (part.type === 'text' && typeof part.content === 'string' ? part.content : JSON.stringify(part, null, 1))
+
+/** What was said, where that is kept. It is text of strangers: shown as text, and nothing else. */
+function Said({ content }: { content: Content }) {
+  const said: [string, Message[]][] = [['Asked', [...(content.system ? [{ role: 'system', parts: content.system }] : []), ...(content.input ?? [])]], ['Answered', content.output ?? []]]
+  const note = [content.tools?.length ? `tools offered: ${content.tools.length}` : '', content.cut ? 'some of it was cut' : ''].filter(Boolean).join(', ')
+  return (
+    <>
+      {said.map(([title, messages]) => (
+        <Card across flush title={title} note={title === 'Asked' ? note : ''}>
+          {messages.length ? messages.map((one) => <pre class="log said" dir="auto"><b>{one.role}</b>{'\n' + one.parts.map(words).join('\n')}</pre>) : <Empty title="Nothing" />}
+        </Card>
+      ))}
+    </>
+  )
+}
+
 function Decision({ call }: { call: Call }) {
   const [result, setResult] = useState<Explanation>()
   const [problem, setProblem] = useState('')
@@ -181,6 +198,7 @@ export function RequestPage() {
                   ['Cost', <b>{usd(one.cost_nanos)}</b>], ['Saved by the cache', usd(one.saved_nanos)],
                 ]} />
               </Card>
+              {one.content && <Said content={one.content} />}
               {looks() && one.model && <Decided call={one} />}
               {looks() && one.model && <Decision call={one} />}
             </div>

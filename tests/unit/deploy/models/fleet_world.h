@@ -281,6 +281,8 @@ static void on_event(void *with, struct text deployment, uint64_t replica, const
     (void)with;
     struct model *model = model_named(deployment);
     must(reason[0] != 0, "an event without a reason", model->name, replica);
+    must(replica == 0 || strcmp(reason, "ready") != 0 || words[0] == 0,
+         "ready, and yet something is wrong", model->name, replica);
     world.events++;
     if (!replica)
         snprintf(model->last_event, sizeof(model->last_event), "%s", reason);
@@ -530,6 +532,8 @@ static void server_probe(struct server *server)
     if (server->probe_us > world.now_us && !(loads && good))
         return;
     server->probe_us = world.now_us + 5 * SECOND_US;
+    if (!good) /* as the desk does */
+        snprintf(server->replica->words, sizeof server->replica->words, "refused");
     fleet_probed(world.fleet, server->replica, good, world.now_us);
 }
 

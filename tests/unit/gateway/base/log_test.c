@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/sanitizer.h"
 #include "tests/unit/child.h"
 
 /* cmocka wants the headers above. */
@@ -392,6 +394,59 @@ static void escape_never_passes_its_room_or_cuts_a_character(void **state)
 
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_folder, drop_folder)
 
+static size_t bytes_in_use(void)
+{
+    struct mallinfo2 now = mallinfo2();
+    return now.uordblks + now.hblkhd;
+}
+
+enum { BURST_LINES = 1400 }; /* 220 KB, which the log kept for the next burst */
+
+static void burst(void)
+{
+    for (int i = 0; i < BURST_LINES; i++)
+        log_line(LOG_INFO, "burst", "%0120d", i);
+}
+
+/* Until a burst's memory is no longer held; <trickle>: there is a line now and then meanwhile. */
+static void wait_given_back(size_t before, bool trickle)
+{
+    enum { ROUNDS = 3000, ROUND_US = 20000, NEAR = 64 << 10 };
+    for (int i = 0; i < ROUNDS && bytes_in_use() > before + NEAR; i++) {
+        if (trickle)
+            log_line(LOG_INFO, "trickle", "%d", i);
+        usleep(ROUND_US);
+    }
+    assert_true(bytes_in_use() <= before + NEAR);
+}
+
+static void memory_of_a_burst_is_given_back(bool trickle)
+{
+    if (UNDER_SANITIZER)
+        return; /* it has a heap of its own, which is not told about */
+    log_open(path, LOG_TEXT, LOG_INFO);
+    log_line(LOG_INFO, "first", "line");
+    size_t before = bytes_in_use();
+    burst();
+    wait_given_back(before, trickle);
+    log_close();
+    char *said = contents(path);
+    assert_int_equal(count(said, " INFO burst: 0"), BURST_LINES);
+    memory_free(said);
+}
+
+static void memory_of_a_burst_is_given_back_when_it_is_quiet(void **state)
+{
+    (void)state;
+    memory_of_a_burst_is_given_back(false);
+}
+
+static void memory_of_a_burst_is_given_back_while_lines_go_on(void **state)
+{
+    (void)state;
+    memory_of_a_burst_is_given_back(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +463,8 @@ int main(void)
         WITH_FOLDER(what_a_slow_reader_misses_is_counted),
         WITH_FOLDER(stalled_reader_does_not_hold_up_the_end),
         WITH_FOLDER(closed_pipe_and_full_disk_do_no_harm),
+        WITH_FOLDER(memory_of_a_burst_is_given_back_when_it_is_quiet),
+        WITH_FOLDER(memory_of_a_burst_is_given_back_while_lines_go_on),
         cmocka_unit_test(escape_makes_the_inside_of_a_json_string),
         cmocka_unit_test(escape_never_passes_its_room_or_cuts_a_character),
     };

@@ -105,7 +105,7 @@ static char *shown(const struct config *config, bool origin)
     char *text = NULL;
     size_t length;
     FILE *out = open_memstream(&text, &length);
-    config_show(config, out, origin);
+    config_show(config, out, SHOW_HASHES | (origin ? SHOW_ORIGINS : 0));
     fclose(out);
     return text;
 }

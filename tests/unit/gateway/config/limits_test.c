@@ -223,6 +223,20 @@ static void defaults_are_for_callers_without_a_key_too(void **state)
     config_unref(config);
 }
 
+static void a_file_with_tenants_lets_nobody_in_without_a_key(void **state)
+{
+    (void)state;
+    struct config *config = load("version: 1\ntenants: [{name: acme, models: [\"*\"]}]\n");
+    assert_false(config->anonymous || config->anonymous_implied);
+    config_unref(config);
+    config = load("version: 1\nanonymous: false\n");
+    assert_false(config->anonymous || config->anonymous_implied);
+    config_unref(config);
+    config = load("version: 1\nanonymous: true\ntenants: [{name: acme, models: [\"*\"]}]\n");
+    assert_true(config->anonymous && !config->anonymous_implied);
+    config_unref(config);
+}
+
 static void says_how_limits_are_told(void **state)
 {
     (void)state;
@@ -536,7 +550,7 @@ static void shows_and_compares_limits(void **state)
     assert_int_equal(count, 7);
     free(text);
     out = open_memstream(&text, &length);
-    config_show(before, out, false);
+    config_show(before, out, SHOW_HASHES);
     fclose(out);
     struct config *again = load(text); /* what is shown can be read, and is the same */
     free(text);
@@ -560,6 +574,7 @@ int main(void)
         cmocka_unit_test(a_model_is_known_by_its_route),
         cmocka_unit_test(defaults_are_for_those_that_set_none),
         cmocka_unit_test(defaults_are_for_callers_without_a_key_too),
+        cmocka_unit_test(a_file_with_tenants_lets_nobody_in_without_a_key),
         cmocka_unit_test(says_how_limits_are_told),
         cmocka_unit_test(reads_budgets),
         cmocka_unit_test(tenants_stand_in_any_order),

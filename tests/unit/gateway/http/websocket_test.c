@@ -170,11 +170,35 @@ static void the_handshake_is_answered(void **state)
     assert_false(websocket_key_is_valid(TEXT("")));
 }
 
+static void where_whole_messages_end_is_told(void **state)
+{
+    struct websocket ws;
+    (void)state;
+    websocket_init(&ws, LONGEST);
+    assert_true(websocket_feed(&ws, TEXT("\x81\x01"
+                                         "a"
+                                         "\x81\x02"
+                                         "b")));
+    assert_int_equal(ws.whole, 3);
+    assert_true(websocket_feed(&ws, TEXT("c")));
+    assert_int_equal(ws.whole, 1);
+    assert_true(websocket_feed(&ws, TEXT("\x01\x01"
+                                         "d"
+                                         "\x89\x00"))); /* a ping within it */
+    assert_int_equal(ws.whole, 0);
+    assert_true(websocket_feed(&ws, TEXT("\x80\x01"
+                                         "e"
+                                         "\x81")));
+    assert_int_equal(ws.whole, 3);
+    websocket_done(&ws);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_are_read_at_every_cut),
         cmocka_unit_test(heads_are_read_back),
+        cmocka_unit_test(where_whole_messages_end_is_told),
         cmocka_unit_test(the_handshake_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

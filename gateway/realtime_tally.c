@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/realtime_tally.h"
+
+#include "gateway/base/member.h"
+
+/* OpenAI counts a token for 100 ms of the user's sound and for 50 ms of its own. In base64 a second
+ * of it is 64,000 characters of 24,000 samples of 16 bits, and 10,667 of 8,000 of 8 bits (G.711).
+ */
+enum {
+    PCM_CHARS_IN = 6400,
+    PCM_CHARS_OUT = 3200,
+    G711_CHARS_IN = 1066,
+    G711_CHARS_OUT = 533,
+    UNKNOWN_CONTEXT_TOKENS = 128 * 1024,
+    INSTRUCTIONS_TOKENS = 256, /* a provider's own */
+    BYTES_PER_TOKEN = 4,       /* likely ones */
+};
+
+/* What no sum of figures that anybody sends may overflow. */
+static const int64_t FIGURE_MAX = INT64_MAX / 1024;
+
+static int64_t sum(int64_t a, int64_t b)
+{
+    return a > FIGURE_MAX - b ? FIGURE_MAX : a + b;
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t parts(int64_t whole, int64_t part)
+{
+    return (whole + part - 1) / part;
+}
+
+void realtime_tally_init(struct realtime_tally *tally, int64_t context_most)
+{
+    *tally = (struct realtime_tally){.context_most =
+                                         context_most ? context_most : UNKNOWN_CONTEXT_TOKENS};
+}
+
+/* The type of a message is mostly what it begins with; the last member of that name counts. */
+static struct text type_of(struct text message)
+{
+    return member_string(member_find(message, TEXT("type")));
+}
+
+/* Is it sound and nothing else? Sound is long and few tokens, so there is no doubt allowed: a
+ * reader that takes another one of equal names, or unescapes them, must see the same. */
+static bool is_sound(struct text message)
+{
+    static const struct text name = {"\"type\"", 6};
+    size_t at = text_find(message, name);
+    return at != SIZE_MAX && text_equal(type_of(message), TEXT("input_audio_buffer.append")) &&
+           text_find(text_from(message, at + name.len), name) == SIZE_MAX &&
+           text_find(message, TEXT("\\u")) == SIZE_MAX;
+}
+
+void realtime_tally_said(struct realtime_tally *tally, struct text message)
+{
+    int64_t bytes = (int64_t)message.len;
+    if (is_sound(message))
+        tally->said_chars = sum(tally->said_chars, bytes);
+    else
+        realtime_tally_unread(tally, bytes);
+}
+
+void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes)
+{
+    tally->said_bytes = sum(tally->said_bytes, bytes);
+}
+
+/* Where the provider says how sound is written: that which is least for a token, of all it says. */
+static void note_format(struct realtime_tally *tally, struct text message)
+{
+    bool is_pcm = text_find(message, TEXT("pcm16")) != SIZE_MAX ||
+                  text_find(message, TEXT("audio/pcm\"")) != SIZE_MAX;
+    bool is_g711 = text_find(message, TEXT("g711_")) != SIZE_MAX ||
+                   text_find(message, TEXT("audio/pcmu")) != SIZE_MAX ||
+                   text_find(message, TEXT("audio/pcma")) != SIZE_MAX;
+    if (is_pcm || is_g711)
+        tally->is_pcm = !is_g711;
+}
+
+static void begin(struct realtime_tally *tally)
+{
+    tally->open++;
+    tally->begun_bytes = sum(tally->begun_bytes, tally->said_bytes);
+    tally->begun_chars = sum(tally->begun_chars, tally->said_chars);
+    tally->said_bytes = tally->said_chars = 0;
+}
+
+static void write_more(struct realtime_tally *tally, struct text type, struct text message)
+{
+    int64_t length = (int64_t)member_string(member_find(message, TEXT("delta"))).len;
+    if (tally->open == 0)
+        begin(tally);
+    if (text_equal(type, TEXT("response.audio.delta")) ||
+        text_equal(type, TEXT("response.output_audio.delta"))) {
+        tally->sound_chars = sum(tally->sound_chars, length);
+    } else {
+        tally->words = sum(tally->words, length);
+        tally->events++;
+    }
+}
+
+enum tally_says realtime_tally_heard(struct realtime_tally *tally, struct text message)
+{
+    struct text type = type_of(message);
+    if (text_starts(type, TEXT("session.")))
+        note_format(tally, message);
+    if (!text_starts(type, TEXT("response.")))
+        return TALLY_NOTHING;
+    if (text_equal(type, TEXT("response.done")))
+        return TALLY_ENDED;
+    if (text_equal(type, TEXT("response.created"))) {
+        note_format(tally, message);
+        begin(tally);
+        return TALLY_MORE;
+    }
+    if (!text_ends(type, TEXT(".delta")))
+        return TALLY_NOTHING;
+    write_more(tally, type, message);
+    return TALLY_MORE;
+}
+
+/* What it wrote is said by <usage> from now on. Where others are open, it is not known which has
+ * written what: as much is taken off as it says, not more. */
+static void take_off(struct realtime_tally *tally, const struct usage *usage)
+{
+    int64_t words = usage->output_tokens - usage->audio_output_tokens;
+    int64_t chars =
+        usage->audio_output_tokens > FIGURE_MAX / PCM_CHARS_OUT
+            ? FIGURE_MAX
+            : usage->audio_output_tokens * (tally->is_pcm ? PCM_CHARS_OUT : G711_CHARS_OUT);
+    tally->words -= least(tally->words, words > 0 ? words : 0);
+    tally->events -= least(tally->events, words > 0 ? words : 0);
+    tally->sound_chars -= least(tally->sound_chars, chars);
+}
+
+/* Responses aside from the conversation leave it as it was. */
+static bool is_aside(struct text message)
+{
+    struct text response = member_find(message, TEXT("response"));
+    return text_equal(member_find(response, TEXT("conversation_id")), TEXT("null"));
+}
+
+void realtime_tally_ended(struct realtime_tally *tally, struct text message,
+                          const struct usage *usage)
+{
+    bool knows = usage && !is_aside(message);
+    if (tally->open == 0)
+        begin(tally);
+    tally->open--;
+    if (knows) {
+        tally->context = least(sum(usage->input_tokens, usage->output_tokens), tally->context_most);
+        tally->context_sound =
+            least(sum(usage->audio_input_tokens, usage->audio_output_tokens), tally->context);
+    }
+    if (tally->open > 0) {
+        if (usage)
+            take_off(tally, usage);
+        return;
+    }
+    if (!knows) { /* what it read is still there to be read */
+        realtime_tally_unread(tally, tally->begun_bytes);
+        tally->said_chars = sum(tally->said_chars, tally->begun_chars);
+    }
+    tally->begun_bytes = tally->begun_chars = tally->words = tally->events = tally->sound_chars = 0;
+}
+
+/* What one response reads: with <bytes> of text and <chars> of sound beyond the context. */
+static void add_read(const struct realtime_tally *tally, int64_t bytes, int64_t chars,
+                     int64_t per_token, struct usage *usage)
+{
+    int64_t heard =
+        sum(tally->context_sound, parts(chars, tally->is_pcm ? PCM_CHARS_IN : G711_CHARS_IN));
+    int64_t sound = least(heard, tally->context_most);
+    int64_t known = tally->context || per_token > 1 ? tally->context : INSTRUCTIONS_TOKENS;
+    int64_t all = sum(sum(known, parts(bytes, per_token)), heard - tally->context_sound);
+    usage->input_tokens = sum(usage->input_tokens, least(all, tally->context_most));
+    usage->audio_input_tokens = sum(usage->audio_input_tokens, sound);
+}
+
+static int64_t sound_written(const struct realtime_tally *tally)
+{
+    return parts(tally->sound_chars, tally->is_pcm ? PCM_CHARS_OUT : G711_CHARS_OUT);
+}
+
+void realtime_tally_most(const struct realtime_tally *tally, bool next, struct usage *usage)
+{
+    *usage = (struct usage){0};
+    for (unsigned i = 0; i < tally->open; i++)
+        add_read(tally, tally->begun_bytes, tally->begun_chars, 1, usage);
+    if (next)
+        add_read(tally, sum(tally->begun_bytes, tally->said_bytes),
+                 sum(tally->begun_chars, tally->said_chars), 1, usage);
+    usage->audio_output_tokens = sound_written(tally);
+    usage->output_tokens = sum(usage->audio_output_tokens, tally->words);
+}
+
+void realtime_tally_likely(const struct realtime_tally *tally, struct usage *usage)
+{
+    *usage = (struct usage){0};
+    for (unsigned i = 0; i < tally->open; i++)
+        add_read(tally, tally->begun_bytes, tally->begun_chars, BYTES_PER_TOKEN, usage);
+    int64_t words = parts(tally->words, BYTES_PER_TOKEN);
+    usage->audio_output_tokens = sound_written(tally);
+    usage->output_tokens =
+        sum(usage->audio_output_tokens, words > tally->events ? words : tally->events);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "gateway/realtime_tally.h"
+/* after those above */
+#include <cmocka.h>
+
+static struct realtime_tally begun(int64_t context_most)
+{
+    struct realtime_tally tally;
+    realtime_tally_init(&tally, context_most);
+    return tally;
+}
+
+static enum tally_says hear(struct realtime_tally *tally, const char *message)
+{
+    return realtime_tally_heard(tally, text_of(message));
+}
+
+static void say_sound(struct realtime_tally *tally, const char *before, int chars,
+                      const char *after)
+{
+    char message[16000];
+    int len = snprintf(message, sizeof(message), "%s%0*d%s", before, chars, 0, after);
+    realtime_tally_said(tally, (struct text){message, (size_t)len});
+}
+
+static struct usage most(const struct realtime_tally *tally, bool next)
+{
+    struct usage usage;
+    realtime_tally_most(tally, next, &usage);
+    return usage;
+}
+
+static void end(struct realtime_tally *tally, const char *message, struct usage usage)
+{
+    assert_int_equal(hear(tally, message), TALLY_ENDED);
+    realtime_tally_ended(tally, text_of(message), &usage);
+}
+
+#define CREATED    "{\"type\":\"response.created\",\"response\":{}}"
+#define DONE       "{\"type\":\"response.done\",\"response\":{}}"
+#define WORDS      "{\"type\":\"response.output_text.delta\",\"delta\":\"12345678\"}"
+#define SOUND_OF_8 "{\"type\":\"response.output_audio.delta\",\"delta\":\"12345678\"}"
+
+static void test_words_are_as_many_tokens_as_bytes_at_most(void **state)
+{
+    struct realtime_tally tally = begun(0);
+    struct usage usage;
+    (void)state;
+    assert_int_equal(hear(&tally, CREATED), TALLY_MORE);
+    assert_int_equal(hear(&tally, WORDS), TALLY_MORE);
+    assert_int_equal(hear(&tally, WORDS), TALLY_MORE);
+    assert_int_equal(hear(&tally, "{\"type\":\"response.output_text.done\",\"text\":\"12345678\"}"),
+                     TALLY_NOTHING);
+    assert_int_equal(most(&tally, false).output_tokens, 16);
+    realtime_tally_likely(&tally, &usage);
+    assert_int_equal(usage.output_tokens, 4);
+    end(&tally, DONE, (struct usage){.input_tokens = 10, .output_tokens = 5});
+    assert_int_equal(most(&tally, false).input_tokens + most(&tally, false).output_tokens, 0);
+}
+
+static void test_a_response_reads_what_was_said_before_it(void **state)
+{
+    struct realtime_tally tally = begun(1000);
+    (void)state;
+    end(&tally, DONE, (struct usage){.input_tokens = 60, .output_tokens = 40});
+    realtime_tally_said(&tally, TEXT("1234567890"));
+    assert_int_equal(most(&tally, false).input_tokens, 0);
+    assert_int_equal(most(&tally, true).input_tokens, 110);
+    hear(&tally, CREATED);
+    realtime_tally_said(&tally, TEXT("12345")); /* not that one, but the next */
+    assert_int_equal(most(&tally, false).input_tokens, 110);
+    assert_int_equal(most(&tally, true).input_tokens, 110 + 115);
+    end(&tally, DONE, (struct usage){.input_tokens = 102, .output_tokens = 8});
+    assert_int_equal(most(&tally, true).input_tokens, 115);
+    realtime_tally_unread(&tally, INT64_MAX / 2); /* more than it can read */
+    assert_int_equal(most(&tally, true).input_tokens, 1000);
+}
+
+static void test_what_is_made_aside_is_not_of_the_conversation(void **state)
+{
+    struct realtime_tally tally = begun(0);
+    (void)state;
+    end(&tally, DONE, (struct usage){.input_tokens = 60, .output_tokens = 40});
+    realtime_tally_said(&tally, TEXT("1234567890"));
+    hear(&tally, CREATED);
+    end(&tally, "{\"type\":\"response.done\",\"response\":{\"conversation_id\":null}}",
+        (struct usage){.input_tokens = 1, .output_tokens = 1});
+    assert_int_equal(most(&tally, true).input_tokens, 110);
+}
+
+static void test_two_at_once_are_both_counted(void **state)
+{
+    struct realtime_tally tally = begun(0);
+    (void)state;
+    end(&tally, DONE, (struct usage){.input_tokens = 60, .output_tokens = 40});
+    hear(&tally, CREATED);
+    hear(&tally, CREATED);
+    hear(&tally, WORDS);
+    hear(&tally, WORDS);
+    assert_int_equal(most(&tally, false).input_tokens, 200);
+    end(&tally, DONE, (struct usage){.input_tokens = 100, .output_tokens = 3});
+    assert_int_equal(most(&tally, false).input_tokens, 103);
+    assert_int_equal(most(&tally, false).output_tokens, 13);
+    end(&tally, DONE, (struct usage){.input_tokens = 100, .output_tokens = 3});
+    assert_int_equal(most(&tally, false).output_tokens, 0);
+}
+
+static void test_sound_is_few_tokens_for_its_length(void **state)
+{
+    struct realtime_tally tally = begun(100000);
+    (void)state;
+    end(&tally, DONE, (struct usage){.input_tokens = 1});
+    say_sound(&tally, "{\"type\":\"input_audio_buffer.append\",\"audio\":\"", 6300, "\"}");
+    assert_int_equal(most(&tally, true).audio_input_tokens, 6); /* as it may be G.711 */
+    hear(&tally, "{\"type\":\"session.created\",\"session\":{\"input_audio_format\":\"pcm16\"}}");
+    assert_int_equal(most(&tally, true).audio_input_tokens, 1);
+    assert_int_equal(most(&tally, true).input_tokens, 2);
+    for (int i = 0; i < 401; i++)
+        hear(&tally, SOUND_OF_8);
+    assert_int_equal(most(&tally, false).audio_output_tokens, 2);
+    assert_int_equal(most(&tally, false).output_tokens, 2);
+    hear(&tally, "{\"type\":\"session.updated\",\"session\":{\"audio\":{\"input\":{\"format\":{"
+                 "\"type\":\"audio/pcm\",\"rate\":24000}},\"output\":{\"format\":{\"type\":"
+                 "\"audio/pcmu\"}}}}}");
+    assert_int_equal(most(&tally, false).audio_output_tokens, 7);
+}
+
+static void test_what_may_be_read_as_words_is_no_sound(void **state)
+{
+    static const char *const before[] = {
+        "{\"type\":\"input_audio_buffer.append\",\"type\":\"conversation.item.create\",\"a\":\"",
+        "{\"type\":\"conversation.item.create\",\"type\":\"input_audio_buffer.append\",\"a\":\"",
+        "{\"type\":\"input_audio_buffer.append\",\"\\u0074ype\":\"conversation.item.create\",\"\":"
+        "\"",
+        "{\"event\":{\"type\":\"input_audio_buffer.append\"},\"audio\":\"", "not even JSON"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        struct realtime_tally tally = begun(0);
+        say_sound(&tally, before[i], 5000, "\"}");
+        assert_int_equal(most(&tally, true).audio_input_tokens, 0);
+        assert_true(most(&tally, true).input_tokens > 5000);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_words_are_as_many_tokens_as_bytes_at_most),
+        cmocka_unit_test(test_a_response_reads_what_was_said_before_it),
+        cmocka_unit_test(test_what_is_made_aside_is_not_of_the_conversation),
+        cmocka_unit_test(test_two_at_once_are_both_counted),
+        cmocka_unit_test(test_sound_is_few_tokens_for_its_length),
+        cmocka_unit_test(test_what_may_be_read_as_words_is_no_sound),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
