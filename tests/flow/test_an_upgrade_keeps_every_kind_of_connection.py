@@ -254,13 +254,14 @@ def test_realtime_sessions(upstream):
                 assert serving(gate) != old
                 socket.send(8, b"\x03\xe8")
                 assert socket.read()[0] == 8
+                client.close()  # as neither the server nor the old service does
                 until_alone(gate)
                 second.send(1, b"still there")
                 assert second.read() == (1, b"still there")
                 second.send(8, b"\x03\xe8")
                 assert second.read()[0] == 8
-        rows = booked(gate, 4)
-        assert sorted(row["input_tokens"] for row in rows) == [0, 100, 100, 100], "each answer, and one session without"
+        rows = booked(gate, 5)
+        assert sorted(row["input_tokens"] for row in rows) == [0, 0, 100, 100, 100], "each answer, and the two sessions without"
 
 
 # ------------------------------------------------------------------------------------ who is signed in
