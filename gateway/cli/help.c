@@ -174,6 +174,7 @@ static const struct topic topics[] = {
               "STATE/ledger/      journals that are not in it yet\n"
               "STATE/answers.db   kept answers to calls with an Idempotency-Key\n"
               "STATE/decisions/   how targets were chosen, for sluice replay\n"
+              "STATE/content.db   what was said in calls, with store.capture: full\n"
               "STATE/jobs/        calls that are answered later, with their files\n"
               "STATE/deployments.db  model servers that were made at run time\n"
               "STATE/admin.sock   how status, reload and drain reach the running sluice\n"
