@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/admission.h"
+#include "gateway/anonymous.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
@@ -210,7 +211,7 @@ static bool opens_still(const struct realtime *realtime, const struct directory 
     const struct tenant *tenant = directory_find_tenant(directory, mine->tenant->name);
     struct digest secrets[KEY_SECRETS_MAX];
     if (mine == realtime->x->snapshot->config->anonymous_key)
-        return realtime->x->worker->now->config->anonymous;
+        return anonymous_key(realtime->x->worker->now->config, directory) != NULL;
     if (!realtime->is_listed) {
         bool is_on = tenant && (!mine->expires_us || mine->expires_us > clock_wall_us());
         for (; tenant; tenant = tenant->parent)

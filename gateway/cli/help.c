@@ -92,6 +92,7 @@ static const struct alone {
     {"upgrade", "start the program anew in place, and drop nothing"},
     {"status", "what the running sluice does, and how its targets are"},
     {"healthcheck", "is it ready? exits 0 if so, else 1"},
+    {"export", "single calls from the ledger, the oldest first"},
     {"logs", "calls as they are booked, the last ones or as they come"},
     {"trace", "one call: who, where it went, why there, how long, what it cost"},
     {"top", "who spends now, and how the targets are, every two seconds"},
@@ -110,6 +111,11 @@ static const struct alone {
     {"completion", "completion for your shell"},
     {"version", "which it is"},
 };
+
+const char *cli_help_alone(size_t i)
+{
+    return i < sizeof alone / sizeof alone[0] ? alone[i].name : NULL;
+}
 
 static const char *summary_of(const struct command *command)
 {

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from harness import KEY_ACME, KEY_GLOBEX, Sluice, WebSocket, config_for, eventually, merged, sha256_hash
+from harness import KEY_ACME, KEY_GLOBEX, Sluice, WebSocket, config_for, eventually, merged, run_cli, sha256_hash
 from raw_upstream import Gone
 from redis_servers import Redis
 from replicas import shared
@@ -133,6 +133,16 @@ def test_a_session_without_a_key_lasts(upstream):
         gate.write(merged(gate.config, {"anonymous": False, "tenants": [tenant()]}))
         assert gate.cli("reload").returncode == 0
         count, said = respond(socket, 2)
+        assert said and b"invalid_api_key" in said, (count, said)
+
+
+def test_a_session_without_a_key_ends_when_one_is_needed(upstream):
+    upstream.answer = Server()
+    with Sluice(config_for(upstream, tenants=[])) as gate, session(gate, key=None) as socket:
+        assert respond(socket, 5) == (5, None)
+        assert run_cli("-c", gate.file, "tenants", "set", "other", env=gate.env).returncode == 0
+        eventually(lambda: gate.get("/v1/models", key=None).status == 401)
+        count, said = respond(socket, 50)
         assert said and b"invalid_api_key" in said, (count, said)
 
 
