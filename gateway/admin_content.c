@@ -67,7 +67,6 @@ static bool read_question(struct admin_call *call, struct question *question)
         !admin_value(call, "user", question->rooms[1], &question->user) ||
         !admin_value(call, "until", question->rooms[2], &before))
         return false;
-    question->before_us = INT64_MAX;
     if (before.len > 0 &&
         !usage_time_read("until", before, clock_wall_us(), &question->before_us, &fault)) {
         admin_field_problem(call, 400, fault.param, text_of(fault.text));
@@ -83,7 +82,7 @@ static bool read_question(struct admin_call *call, struct question *question)
 void admin_content_delete(struct service *service, struct config *config, struct admin_call *call)
 {
     struct json_write json = {.out = &call->out};
-    struct question question;
+    struct question question = {.before_us = INT64_MAX};
     struct fault fault;
     int64_t deleted;
     (void)config;

@@ -7,14 +7,16 @@
  * Learnt per target and class of traffic: time to the first token, and time per token after it;
  * never the time of a whole call, which says more about its length than about the target.
  *
- *   calm   what the first token takes where little was in flight: a mean that fades towards what
- *          the best of its siblings needs, when nothing new is learnt
+ *   calm   what the first token takes where little was in flight, or no more than was seen to be
+ *          written at once: a mean that fades towards what the best of its siblings needs, when
+ *          nothing new is learnt
  *   busy   the same of calls that came while much was in flight
  *   room   how many calls it serves at once: so many that the queue that is predicted for what is
  *          beyond it is what was waited. Alike targets have alike rooms: a target is taken to have
  *          the mean of its siblings', as long as its own does not say better how long one waits.
  *          Those whose tokens take unlike times are not alike
- *          In flight beyond what was ever written at once it is a queue, below it never
+ *          In flight beyond what was ever written at once it is a queue, below it never; nor is
+ *          the room less than that
  *   late   a sample that is far above what was predicted counts at once: in part, and in full if
  *          another one does so soon after. It fades with time and with each sample that is not;
  *          then one call looks again, and until that one is answered it counts as it did

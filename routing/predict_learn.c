@@ -14,6 +14,7 @@ enum {
     ROOM_STEP_MILLI = 250,
     ROOM_PART = 64,
     ROOM_FORGET = 32,
+    CALM_TIMES = 4,  /* so far below the mean no call is that had to queue */
     ROOM_SHRINK = 3, /* places that are not there are worse than places that are not used */
     SEEN_PART = 16,  /* more than the room that is seen is a queue */
     SEEN_STEP = 8,   /* of the difference is taken over at each sample */
@@ -173,6 +174,7 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
                                 : predict_scaled(wrong, step, one);
     if (call->stream)
         room = seen_room(figures, calm, service, calls, room);
+    room = later(room, get(&figures->ran_milli)); /* each of these had a place */
     set(&figures->room_milli, later(room, ROOM_LEAST_MILLI));
 }
 
@@ -185,11 +187,16 @@ static void forget_room(struct predict_figures *figures, const struct predict_ca
         set(&figures->room_milli, room + (call->siblings_milli - room) / ROOM_FORGET);
 }
 
+static bool nearly_fills(const struct predict_call *call, int64_t room)
+{
+    return call->calls * PER_MILLE > room / 4 * 3;
+}
+
 /* Is so much in flight that it may have had to queue? */
 static bool is_crowded(const struct predict_figures *figures, const struct predict_call *call)
 {
     int64_t room = room_of(figures), theirs = call->siblings_milli;
-    return call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
+    return nearly_fills(call, theirs && theirs < room ? theirs : room);
 }
 
 /* Not who found fewer calls there than were ever seen to be written at once: each had a place. */
@@ -220,13 +227,18 @@ static void begin_anew(struct predict_class *class)
     set(&class->late_us, 0);
 }
 
-/* <mean> is of those that did not have to queue. */
+/* <mean> is of those that did not have to queue. How many places there are is learnt by it, and may
+ * be thought too high as well as too low: where these are nearly filled, only what was seen to be
+ * written at once is believed. One that took far less than the mean had no queue; half of it may be
+ * luck, and where most have to queue it would become the mean of the lucky. */
 static void learn_calm(const struct predict_figures *figures, atomic_int_fast64_t *mean,
                        const struct predict_call *call, int64_t sample, int64_t part)
 {
-    int64_t calm = get(mean);
-    bool queued = call->calls * PER_MILLE > room_of(figures);
-    if (!queued || !calm || sample < calm / 2)
+    int64_t calm = get(mean), room = room_of(figures);
+    bool seen = call->stream && !get(&figures->heard_calls); /* of all that is in flight */
+    bool queued = seen ? had_to_queue(figures, call, nearly_fills(call, room))
+                       : call->calls * PER_MILLE > room;
+    if (!queued || !calm || sample < calm / CALM_TIMES)
         learn(mean, sample, part);
 }
 

@@ -348,22 +348,23 @@ static void counts_what_is_in_flight(void **state)
 static void serve(unsigned load, unsigned rounds)
 {
     struct predict_call calls[64];
-    uint64_t free_at[4] = {0}, ends[64];
-    unsigned next = 0;
+    uint64_t free_at[4] = {0}, firsts[64], ends[64];
+    unsigned told = 0; /* of so many calls the first token has come: in turn */
     for (unsigned i = 0; i < rounds; i++) {
         unsigned at = i % load;
         if (i >= load) {
-            now = ends[at] > now ? ends[at] : now;
+            uint64_t until = ends[at] > now ? ends[at] : now;
+            for (; told < i && firsts[told % load] <= until; told++) {
+                now = firsts[told % load];
+                predict_first(&figures, &calls[told % load], now);
+            }
+            now = until;
             predict_end(&figures, &calls[at], PREDICT_WHOLE, 81, now);
         }
         calls[at] = begun(81, true);
-        uint64_t begins = free_at[next % 4] > now ? free_at[next % 4] : now;
-        free_at[next % 4] = ends[at] = begins + SECOND;
-        next++;
-        uint64_t was = now;
-        now = begins + 200000;
-        predict_first(&figures, &calls[at], now);
-        now = was;
+        uint64_t begins = free_at[i % 4] > now ? free_at[i % 4] : now;
+        free_at[i % 4] = ends[at] = begins + SECOND;
+        firsts[at] = begins + 200000;
     }
     for (unsigned i = 0; i < load; i++)
         predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
@@ -499,6 +500,71 @@ static void takes_for_a_queue_what_was_never_written_at_once(void **state)
         predict_first(&figures, &calls[39], now);
         assert_int_equal(figures.room_milli < 48000, seen == 20);
     }
+}
+
+static void has_room_for_what_it_writes_at_once(void **state)
+{
+    (void)state;
+    struct predict_call calls[8];
+    streams(MANY, 200000, 10000, 81);
+    for (unsigned i = 0; i < 8; i++)
+        calls[i] = begun(81, true);
+    now += 200000;
+    for (unsigned i = 0; i < 6; i++)
+        predict_first(&figures, &calls[i], now);
+    figures.room_milli = 2000; /* by times that were long for another reason */
+    now += 3 * SECOND;
+    predict_first(&figures, &calls[6], now);
+    assert_int_equal(figures.room_milli, 7000);
+    assert_true(predicted(81).wait_us < SECOND / 2);
+    for (unsigned i = 0; i < 8; i++)
+        predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+}
+
+/* <count> first tokens in turn after <one_us> and <other_us>, while seven other calls are in flight
+ * and room for <room> is thought to be there. */
+static void first_tokens(unsigned count, int64_t room, int64_t one_us, int64_t other_us)
+{
+    struct predict_call others[7];
+    for (unsigned i = 0; i < 7; i++)
+        others[i] = begun(81, true);
+    for (unsigned i = 0; i < count; i++) {
+        struct predict_call call = begun(81, true);
+        now += (uint64_t)(i % 2 ? other_us : one_us);
+        figures.room_milli = room;
+        predict_first(&figures, &call, now);
+        predict_end(&figures, &call, PREDICT_NOTHING, 0, now);
+    }
+    for (unsigned i = 0; i < 7; i++)
+        predict_end(&figures, &others[i], PREDICT_NOTHING, 0, now);
+}
+
+/* Neither by the lucky ones of those that queue nor, where there are fewer places than were
+ * thought, by those that do. */
+static void learns_what_is_calm_by_those_that_do_not_queue(void **state)
+{
+    (void)state;
+    struct predict_class *class = &figures.classes[TRAFFIC_SHORT];
+    streams(MANY, 300000, 10000, 81);
+    first_tokens(MANY, 4000, 900000, 130000);
+    assert_near(class->calm_us, 300000, 1);
+    first_tokens(MANY, 10000, 440000, 440000);
+    assert_near(class->calm_us, 300000, 1);
+    figures.ran_milli = 9000; /* so many were written at once: none of them queues */
+    first_tokens(MANY, 10000, 440000, 440000);
+    assert_near(class->calm_us, 430000, 5);
+    first_tokens(MANY, 4000, 50000, 50000);
+    assert_true(class->calm_us < 220000); /* it was learnt where all had to queue */
+}
+
+/* What others have in flight there is written where nobody sees it. */
+static void learns_what_is_calm_by_its_room_where_others_are(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 81);
+    figures.heard_calls = 1;
+    first_tokens(MANY, 10000, 440000, 440000);
+    assert_near(figures.classes[TRAFFIC_SHORT].calm_us, 430000, 5);
 }
 
 /* While both its own room and its siblings' let expect the same, neither is right. */
@@ -758,6 +824,9 @@ int main(void)
         cmocka_unit_test_setup(gives_little_to_who_is_new, set_up),
         cmocka_unit_test_setup(believes_that_a_newcomer_is_slow_as_long_again, set_up),
         cmocka_unit_test_setup(takes_for_a_queue_what_was_never_written_at_once, set_up),
+        cmocka_unit_test_setup(has_room_for_what_it_writes_at_once, set_up),
+        cmocka_unit_test_setup(learns_what_is_calm_by_those_that_do_not_queue, set_up),
+        cmocka_unit_test_setup(learns_what_is_calm_by_its_room_where_others_are, set_up),
         cmocka_unit_test_setup(keeps_its_room_while_there_is_no_news, set_up),
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
         cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),
