@@ -167,8 +167,8 @@ static void keep_tail(struct realtime *realtime, struct text *bytes)
     const struct websocket *websocket = &realtime->websocket;
     if (websocket_is_between(websocket) || (websocket->whole == 0 && !realtime->was_between))
         return;
-    buffer_append_text(&realtime->tail, text_from(*bytes, websocket->whole));
-    *bytes = text_head(*bytes, websocket->whole);
+    if (buffer_append_text(&realtime->tail, text_from(*bytes, websocket->whole)))
+        *bytes = text_head(*bytes, websocket->whole);
 }
 
 static void give_tail(struct realtime *realtime)
