@@ -619,8 +619,9 @@ static bool load(struct jobs *jobs, struct fault *fault)
     for (size_t i = 0; i < count; i++)
         take_up(jobs, &all[i].facts, all[i].bytes, all[i].has_result);
     memory_free(all);
-    return result == STATEMENT_END || fault_set(fault, FAULT_INTERNAL, "jobs: %s",
-                                                database_problem(embedded_of(jobs)->database));
+    struct database *database = embedded_of(jobs)->database;
+    return result == STATEMENT_END ||
+           fault_set(fault, database_fault(database), "jobs: %s", database_problem(database));
 }
 
 static void close_store(struct jobs *jobs)
@@ -647,8 +648,9 @@ bool jobs_store_open(struct jobs *jobs, const char *path, struct fault *fault)
         embedded->database && database_upgrade(embedded->database, schema, JOBS_SCHEMA, fault);
     for (int i = 0; i < STATEMENTS && good; i++) {
         embedded->statements[i] = database_prepare(embedded->database, sql[i]);
-        good = embedded->statements[i] || fault_set(fault, FAULT_INTERNAL, "%s: %s", path,
-                                                    database_problem(embedded->database));
+        good = embedded->statements[i] ||
+               fault_set(fault, database_fault(embedded->database), "%s: %s", path,
+                         database_problem(embedded->database));
     }
     atomic_store(&jobs->is_up, good);
     if (good && load(jobs, fault))

@@ -306,7 +306,13 @@ static void open_content(struct service *service)
     memory_free(path);
 }
 
-/* Counters, what is learnt of models, kept answers: for all workers. */
+/* Has the one before, whom we are to follow, a file that we cannot use? Where it is damaged, or may
+ * not be read, nobody has it: then we go on as any start does. */
+static bool is_left_behind(const struct service *service, const struct fault *why)
+{
+    return service->options->follows && why->kind == FAULT_STORE_AWAY;
+}
+
 /* Without it who takes over would make calls again that the one before has answered. */
 static bool open_answers(struct service *service, const struct config *config)
 {
@@ -314,14 +320,18 @@ static bool open_answers(struct service *service, const struct config *config)
     char *path = memory_format("%s/answers.db", config->state);
     bool opened = cache_remember(service->cache, path, ANSWERS_BYTES, &why);
     memory_free(path);
-    if (!opened && service->options->follows)
+    if (opened)
+        return true;
+    if (is_left_behind(service, &why)) {
         service_cannot_start(service, why.text);
-    else if (!opened)
-        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
-                 why.text);
-    return opened || !service->options->follows;
+        return false;
+    }
+    log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
+             why.text);
+    return true;
 }
 
+/* Counters, what is learnt of models, kept answers: for all workers. */
 bool service_open_policy(struct service *service)
 {
     struct fault why;
@@ -365,7 +375,7 @@ bool service_open_jobs(struct service *service)
     if (service->jobs)
         return true;
     /* Those that the one before has accepted would wait for ever. */
-    if (service->options->follows) {
+    if (is_left_behind(service, &why)) {
         service_cannot_start(service, why.text);
         return false;
     }

@@ -637,6 +637,10 @@ static void open_underway(struct supervisor *s)
         return;
     if (s->underway_fd >= 0)
         close(s->underway_fd);
+    if (s->options->handoff != NULL)
+        supervisor_say(s, LOG_WARN,
+                       "calls with an Idempotency-Key that the service before makes may be made "
+                       "again: its table of them is another version's");
     s->underway_fd = underway_make();
     s->underway = underway_open(s->underway_fd);
 }

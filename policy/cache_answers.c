@@ -144,7 +144,7 @@ static bool prepare(struct answers *answers, struct fault *fault)
         "INSERT OR REPLACE INTO idempotent(name, expires, bytes, record) VALUES (?, ?, ?, ?)");
     if (answers->find && answers->keep && count_bytes(answers))
         return true;
-    return fault_set(fault, FAULT_INTERNAL, "%s: %s", answers->path,
+    return fault_set(fault, database_fault(answers->database), "%s: %s", answers->path,
                      database_problem(answers->database));
 }
 

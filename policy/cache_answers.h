@@ -31,7 +31,8 @@ struct answer_search {
     int64_t expires_us;   /* wall clock */
 };
 
-/* <max_bytes> of records; beyond it the oldest go early. NULL and *fault on failure. */
+/* <max_bytes> of records; beyond it the oldest go early. NULL and *fault on failure: its kind is
+ * that of database_open() and database_upgrade(). */
 struct answers *answers_open(const char *path, size_t max_bytes, struct fault *fault);
 /* What is to be kept is written first. Searches must have been cancelled. NULL is nobody. */
 void answers_close(struct answers *answers);

@@ -130,7 +130,7 @@ static struct database *open_as(const char *name, int flags, enum database_mode 
     int result = open_handle(name, flags, &database->handle);
     if (result == SQLITE_OK && set_up(database, mode))
         return database;
-    fault_set(fault, FAULT_INTERNAL, "%s: %s", name, database_problem(database));
+    fault_set(fault, database_fault(database), "%s: %s", name, database_problem(database));
     database_close(database);
     return NULL;
 }
@@ -358,6 +358,12 @@ const char *database_problem(struct database *database)
     return database->problem;
 }
 
+enum fault_kind database_fault(struct database *database)
+{
+    int code = last_code(database) & 0xff;
+    return code == SQLITE_BUSY || code == SQLITE_LOCKED ? FAULT_STORE_AWAY : FAULT_INTERNAL;
+}
+
 bool database_is_full(struct database *database)
 {
     return (last_code(database) & 0xff) == SQLITE_FULL;
@@ -449,15 +455,15 @@ static bool take_steps(struct database *database, const char *const *steps, int 
                        struct fault *fault)
 {
     if (from > 0 && from < to && atomic_load(&keeps_versions)) {
-        return fault_set(fault, FAULT_INTERNAL,
+        return fault_set(fault, FAULT_STORE_AWAY,
                          "the database must be upgraded from format %d to %d: that takes a restart",
                          from, to);
     }
     for (int version = from; version < to; version++) {
         if (take_step(database, steps[version], version + 1))
             continue;
-        fault_set(fault, FAULT_INTERNAL, "database: upgrade to format %d: %s", version + 1,
-                  database_problem(database));
+        fault_set(fault, database_fault(database), "database: upgrade to format %d: %s",
+                  version + 1, database_problem(database));
         database_rollback(database);
         return false;
     }
@@ -495,9 +501,10 @@ bool database_upgrade(struct database *database, const char *const *steps, int c
 {
     int version = database_version(database);
     if (version < 0)
-        return fault_set(fault, FAULT_INTERNAL, "database: %s", database_problem(database));
+        return fault_set(fault, database_fault(database), "database: %s",
+                         database_problem(database));
     if (version > count)
-        return fault_set(fault, FAULT_INTERNAL,
+        return fault_set(fault, FAULT_STORE_AWAY,
                          "database: its format %d is newer than this program's (%d)", version,
                          count);
     if (version == count)

@@ -28,7 +28,8 @@ enum database_mode {
                        may read the files */
 };
 
-/* Open <path>. Waits up to 5 s for a lock whenever it needs one. NULL and *fault on failure. */
+/* Open <path>. Waits up to 5 s for a lock whenever it needs one. NULL and *fault on failure, of the
+ * kind that database_fault() says. */
 struct database *database_open(const char *path, enum database_mode mode, struct fault *fault);
 /* Wait at most <ms> for a lock from now on. */
 void database_set_wait(struct database *database, int ms);
@@ -54,6 +55,8 @@ void database_rollback(struct database *database);
 
 /* The last problem in words; static, or valid until the next call. */
 const char *database_problem(struct database *database);
+/* Its kind: FAULT_STORE_AWAY when another process holds the file locked, else FAULT_INTERNAL. */
+enum fault_kind database_fault(struct database *database);
 /* Has the disk run out of room? */
 bool database_is_full(struct database *database);
 /* Was the last problem that the file is damaged, or no database? */
@@ -81,7 +84,8 @@ bool database_make(struct database *database, const char *whole, int version, st
 /*
  * Bring the schema up to date: steps[i] leads from version i to version i + 1, each in a
  * transaction with its number. False and *fault when a step fails or the file is newer than
- * <count>.
+ * <count>: for that, for a step that is not to be taken and for a lock FAULT_STORE_AWAY, since the
+ * file is sound and of use to another.
  */
 bool database_upgrade(struct database *database, const char *const *steps, int count,
                       struct fault *fault);

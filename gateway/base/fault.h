@@ -34,7 +34,8 @@ enum fault_kind {
     FAULT_RATE_REQUESTS,  /* 429: too many requests, or at once */
     FAULT_RATE_TOKENS,    /* 429: too many tokens */
     FAULT_BUDGET,         /* 429: the money is spent */
-    FAULT_STORE_AWAY,     /* 503: nobody can say whether it is allowed, and the policy is closed */
+    FAULT_STORE_AWAY,     /* 503: nobody can say whether it is allowed, and the policy is closed; or
+                             another version or process has what is asked for */
     FAULT_UNSUPPORTED,    /* 501: the target cannot do this */
     FAULT_BAD_VERSION,    /* 505 */
     FAULT_TARGET_BUSY,    /* the provider's own 429 or 529 */

@@ -101,7 +101,7 @@ def test_all_is_said_by_the_main_process(upstream, tmp_path):
             good = gate.config
             gate.write("server: [")
             gate.config = good
-            assert gate.cli("upgrade").returncode == 1
+            assert gate.cli("upgrade", timeout=120).returncode == 1
             assert "FAILED" in hear("READY=1")[-1][1][0]
             gate.write(good)
             gate.signal(15)

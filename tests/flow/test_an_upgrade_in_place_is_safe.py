@@ -17,8 +17,10 @@ import pytest
 from harness import (
     BINARY,
     Background,
+    Sluice,
     chat_body,
     chat_chunk,
+    config_for,
     eventually,
     is_alive,
     merged,
@@ -27,6 +29,7 @@ from harness import (
 )
 from raw_client import Client
 from test_an_upgrade_in_place_loses_nothing import (
+    GRACE,
     gate_for,
     replace,
     services,
@@ -232,6 +235,24 @@ def test_a_database_of_another_version(upstream, name, change, why):
         finally:
             version(now)
         upgrade(gate)
+
+
+def test_files_that_the_old_one_does_without_are_no_reason(upstream):
+    """Nothing is lost where nobody has them: the new one goes on as the old one does, and as a start would."""
+    upstream.answer = lambda call: call.respond(200, chat_body())
+    with Sluice(config_for(upstream, **GRACE), begin=False) as gate:
+        (gate.state / "jobs").mkdir()
+        for name in ("answers.db", "jobs/jobs.db"):
+            (gate.state / name).write_bytes(b"no database" * 1000)
+        gate.start()
+        for services_so_far in (1, 2):
+            assert gate.chat(headers={"Idempotency-Key": f"k{services_so_far}"}).status == 200
+            assert gate.post("/v1/jobs", {"model": "fast", "messages": []}).status >= 500
+            for words in ("answers to Idempotency-Keys do not outlive a restart", "there are no jobs"):
+                assert gate.log().count(words) == services_so_far
+            if services_so_far == 1:
+                upgrade(gate)
+                until_alone(gate)
 
 
 def test_one_that_was_cut_off_is_no_longer_under_way(upstream):

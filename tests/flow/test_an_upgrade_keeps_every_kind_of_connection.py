@@ -26,6 +26,7 @@ from harness import (
     stream_chat,
     temporary_folder,
 )
+from raw_client import request_bytes
 from test_a_token_is_a_key import Signer
 from test_an_upgrade_in_place_loses_nothing import (
     GRACE,
@@ -266,19 +267,29 @@ def test_realtime_sessions(upstream):
 
 
 def test_a_session_of_the_dashboard(upstream):
-    with Sluice(merged(configure_dashboard(upstream), GRACE)) as gate:
+    upstream.answer = ticker = Ticker()
+    long = {"server": {"timeouts": {"client_header": "120s"}}}
+    with Sluice(merged(configure_dashboard(upstream), merged(GRACE, long))) as gate:
         def who(cookie):
             return get(gate, "/admin/v1/session", cookie, DASHBOARD).status
 
         stays, leaves, leaves_late = (sign_in(gate, ADMIN) for _ in range(3))
         assert get(gate, "/admin/v1/session", leaves, DASHBOARD, method="DELETE").status == 204
         assert [who(stays), who(leaves)] == [200, 401]
-        # On a connection that the old one still has.
-        with gate.connect("ops") as client:
+        # On a connection that the old one still has: a request has begun there, and the old one has a call to go on with.
+        stream = gate.open_stream()
+        upstream.wait(lambda: len(ticker.calls) == 1)
+        leave = request_bytes("DELETE", "/admin/v1/session", [leaves_late, DASHBOARD])
+        with gate.connect("ops", timeout=60) as client:
             assert client.request("GET", "/admin/v1/session", [leaves_late, DASHBOARD]).status == 200
+            client.send(leave[:10])
             upgrade(gate)
             assert [who(stays), who(leaves), who(leaves_late)] == [200, 401, 200], "who has left does not come back"
-            assert client.request("DELETE", "/admin/v1/session", [leaves_late, DASHBOARD]).status == 204
+            client.send(leave[10:])
+            assert client.read_response("DELETE").status == 204
+        ticker.tick(last=True)
+        with stream[0]:
+            assert read_ticks(*stream)[-1] == "#0#"
         assert [who(stays), who(leaves), who(leaves_late)] == [200, 401, 401]
         until_alone(gate)
         gate.stop()

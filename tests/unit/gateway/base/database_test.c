@@ -35,9 +35,10 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    const char *const ends[] = {"",           "-wal",       "-shm",      ".empty",   ".empty-wal",
-                                ".empty-shm", ".new",       ".new-wal",  ".new-shm", ".theirs",
-                                ".fresh",     ".fresh-wal", ".fresh-shm"};
+    const char *const ends[] = {"",           "-wal",       "-shm",        ".empty",
+                                ".empty-wal", ".empty-shm", ".new",        ".new-wal",
+                                ".new-shm",   ".theirs",    ".fresh",      ".fresh-wal",
+                                ".fresh-shm", ".others",    ".others-wal", ".others-shm"};
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         char name[128];
         snprintf(name, sizeof(name), "%s%s", path, ends[i]);
@@ -165,6 +166,35 @@ static void upgrades_go_step_by_step_and_never_back(void **state)
     assert_false(database_upgrade(database, steps, 1, &fault));
     assert_non_null(strstr(fault.text, "newer"));
     database_close(database);
+}
+
+/* Such a file is sound, and of use to another; a damaged one is nobody's. */
+static void what_another_has_is_told_apart_from_damage(void **state)
+{
+    (void)state;
+    static const char *const steps[] = {"CREATE TABLE one (a)", "CREATE TABLE two (a)", "nonsense"};
+    struct fault fault = {0};
+    char file[300];
+    snprintf(file, sizeof(file), "%s.others", path);
+    struct database *other = database_open(file, DATABASE_WRITE, &fault);
+    struct database *database = database_open(file, DATABASE_WRITE, &fault);
+    database_set_wait(database, 1);
+    assert_true(database_begin(other));
+    assert_false(database_upgrade(database, steps, 1, &fault));
+    assert_int_equal(fault.kind, FAULT_STORE_AWAY);
+    assert_int_equal(database_fault(database), FAULT_STORE_AWAY);
+    database_rollback(other);
+    assert_true(database_upgrade(database, steps, 2, &fault));
+    assert_false(database_upgrade(database, steps, 1, &fault)); /* it is newer */
+    assert_int_equal(fault.kind, FAULT_STORE_AWAY);
+    assert_false(database_upgrade(database, steps, 3, &fault));
+    assert_int_equal(fault.kind, FAULT_INTERNAL);
+    database_keep_versions(true);
+    assert_false(database_upgrade(database, steps, 3, &fault));
+    database_keep_versions(false);
+    assert_int_equal(fault.kind, FAULT_STORE_AWAY);
+    database_close(database);
+    database_close(other);
 }
 
 static void all_steps_are_taken_at_once_where_nothing_is(void **state)
@@ -337,6 +367,7 @@ static void what_is_no_database_is_refused(void **state)
         fputs("this is not a database\n", file);
     fclose(file);
     assert_null(database_open(name, DATABASE_WRITE, &fault));
+    assert_int_equal(fault.kind, FAULT_INTERNAL);
     assert_null(database_open(name, DATABASE_READ, &fault));
     unlink(name);
 }
@@ -395,6 +426,7 @@ int main(void)
         cmocka_unit_test(what_is_committed_stays_and_what_is_rolled_back_does_not),
         cmocka_unit_test(sums_saturate_and_stay_integers),
         cmocka_unit_test(upgrades_go_step_by_step_and_never_back),
+        cmocka_unit_test(what_another_has_is_told_apart_from_damage),
         cmocka_unit_test(all_steps_are_taken_at_once_where_nothing_is),
         cmocka_unit_test(changes_of_others_are_noticed),
         cmocka_unit_test(a_reader_sees_one_state_and_cannot_write),
