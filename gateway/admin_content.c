@@ -8,7 +8,10 @@
 #include "gateway/service_state.h"
 #include "gateway/usage_query.h"
 
-enum { CATCH_UP_US = 1000000 };
+enum {
+    CATCH_UP_US = 1000000,
+    DELETE_US = 2000000, /* others wait for the desk, and who is stopped for its end */
+};
 
 /* They were written as JSON; what a damaged file gives may be none. */
 static void write_value(struct json_write *json, const char *name, struct text value)
@@ -84,7 +87,7 @@ void admin_content_delete(struct service *service, struct config *config, struct
     struct json_write json = {.out = &call->out};
     struct question question = {.before_us = INT64_MAX};
     struct fault fault;
-    int64_t deleted;
+    struct content_deleted deleted;
     (void)config;
     if (!read_question(call, &question))
         return;
@@ -96,16 +99,18 @@ void admin_content_delete(struct service *service, struct config *config, struct
     struct content_wish wish = {.is_of = admin_sees,
                                 .with = &question.sight,
                                 .user = question.user,
-                                .before_us = question.before_us};
+                                .before_us = question.before_us,
+                                .within_us = DELETE_US};
     if (!content_delete(service->content, &wish, &deleted, &fault)) {
         log_line(LOG_ERROR, "content", "not all of it was deleted: %s", fault.text);
         admin_problem(call, 503, TEXT("not all of it was deleted; the log says why"));
         return;
     }
     service_event(service, "admin", call->caller.name, "content of %lld calls deleted",
-                  (long long)deleted);
+                  (long long)deleted.calls);
     json_open(&json, '{');
-    json_int_member(&json, "deleted", deleted);
+    json_int_member(&json, "deleted", deleted.calls);
+    json_bool_member(&json, "more", deleted.more);
     json_close(&json, '}');
     admin_done(call, &json);
 }

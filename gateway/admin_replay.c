@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What another policy would have chosen, of the decisions that this node has kept. On the ledger's
  * desk: it reads files. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
+#include "gateway/base/log.h"
 #include "gateway/base/member.h"
 #include "gateway/decisions.h"
 #include "gateway/hindsight.h"
@@ -93,9 +95,14 @@ static void answer(struct service *service, struct admin_call *call,
     struct hindsight *hindsight = hindsight_new(policy, question->since_us, question->model);
     char *directory = memory_format("%s/decisions", service->start->state);
     /* Where none was kept yet there is no such directory. */
-    decisions_each(directory, question->since_us, hindsight_see_record, hindsight);
-    hindsight_write(hindsight, &json);
-    admin_done(call, &json);
+    if (decisions_each(directory, question->since_us, hindsight_see_record, hindsight) ||
+        errno == ENOENT) {
+        hindsight_write(hindsight, &json);
+        admin_done(call, &json);
+    } else {
+        log_line(LOG_ERROR, "decisions", "%s cannot be read: %s", directory, strerror(errno));
+        admin_problem(call, 500, TEXT("the decisions that were kept cannot be read"));
+    }
     memory_free(directory);
     hindsight_free(hindsight);
 }

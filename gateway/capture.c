@@ -53,6 +53,8 @@ static void read_call(struct exchange *x, const struct translator *words)
         capture->content.system = arena_copy(&x->arena, made.system);
         capture->content.tools = arena_copy(&x->arena, made.tools);
         capture->content.cut = made.cut;
+    } else {
+        capture->content.cut = true;
     }
     arena_done(&arena);
 }

@@ -15,11 +15,13 @@
 #include "gateway/base/database.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/crash.h"
 
 enum {
     ENTRY_TEXTS = 7,
-    TIDY_S = 60,
+    TIDY_US = 60000000,
     AT_ONCE = 256, /* are deleted in one transaction: others want to write, too */
+    BYTES_AT_ONCE = 4 << 20,
 };
 
 static const char *const schema[] = {
@@ -32,6 +34,8 @@ static const char *const schema[] = {
     "CREATE INDEX content_age ON content(started_us, bytes);",
 };
 enum { SCHEMA = sizeof(schema) / sizeof(schema[0]) };
+/* The oldest first, in the order of an index. */
+#define AGE "started_us, bytes, number"
 
 /* An entry in the queue; its texts are in the same piece of memory. */
 struct waiting {
@@ -54,8 +58,12 @@ struct content {
     /* the thread's own */
     struct database *database; /* NULL = not open */
     struct statement *insert;
-    int64_t bytes; /* of all texts in the file; more, where others have deleted some */
+    int64_t bytes;   /* of all texts in the file, but for what others have done since: */
+    int64_t changes; /* database_changes() when they were added up; -1 = they are not */
     bool failing;
+    bool tidying;                /* there may be more to delete */
+    bool log_has_deleted;        /* it is to be emptied */
+    int64_t tidy_at, rest_until; /* clock_now_us() */
 };
 
 /* ---------------------------------------------------------------------------------- the file */
@@ -91,11 +99,6 @@ static int64_t ask_number(struct database *database, const char *sql)
         number = statement_number(statement, 0);
     statement_close(statement);
     return number;
-}
-
-static int64_t sum_bytes(struct database *database)
-{
-    return ask_number(database, "SELECT coalesce(sum(bytes), 0) FROM content");
 }
 
 /* What was said stands in the log of changes, too. 0: nobody was in the way of it; -1: a fault. */
@@ -138,6 +141,42 @@ static void give_up(struct content *content)
         close_file(content);
 }
 
+/* Others delete from the file; before and after an upgrade in place two processes write. */
+static bool count_bytes(struct content *content)
+{
+    int64_t changes = database_changes(content->database);
+    if (changes >= 0 && changes == content->changes)
+        return true;
+    content->bytes = ask_number(content->database, "SELECT coalesce(sum(bytes), 0) FROM content");
+    content->changes = content->bytes >= 0 ? changes : -1;
+    return content->changes >= 0;
+}
+
+/* Delete what stands beside a file that is gone: SQLite would take its log for that of the next
+ * one. First the log is looked for, then the file: another process may be making both. */
+static void remove_rest(const struct content *content)
+{
+    char *log = memory_format("%s-wal", content->path);
+    char *index = memory_format("%s-shm", content->path);
+    if ((is_there(log) || is_there(index)) && !is_there(content->path)) {
+        unlink(log);
+        unlink(index);
+    }
+    memory_free(log);
+    memory_free(index);
+}
+
+/* Whoever takes the file away wants another to begin. */
+static void look_for_file(struct content *content)
+{
+    if (content->database && database_has_moved(content->database)) {
+        log_line(LOG_WARN, "content", "%s was taken away; another begins", content->path);
+        close_file(content);
+    }
+    if (!content->database)
+        remove_rest(content);
+}
+
 static bool open_file(struct content *content)
 {
     struct fault why;
@@ -150,8 +189,8 @@ static bool open_file(struct content *content)
     content->insert = database_prepare(
         content->database, "INSERT INTO content(id, tenant, user, started_us, bytes, cut, input, "
                            "system, tools, output) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
-    content->bytes = sum_bytes(content->database);
-    if (content->insert && content->bytes >= 0)
+    content->changes = -1;
+    if (content->insert && count_bytes(content))
         return true;
     note_failure(content, database_problem(content->database));
     close_file(content);
@@ -196,30 +235,54 @@ static void write_all(struct content *content, const struct waiting *first)
         give_up(content);
 }
 
-/* The oldest that are too old, and of the rest those that are too much. */
-static void tidy(struct content *content, const struct content_keeping *keeping)
+/* How many of the oldest are too old, or too much, and are deleted next; and their bytes. -1: they
+ * cannot be read. */
+static int64_t count_oldest(struct content *content, const struct content_keeping *keeping,
+                            int64_t *bytes)
 {
-    int64_t gone = 1, all = 0, until = clock_wall_us() - keeping->keep_us;
-    if ((!content->database && !is_there(content->path)) || !open_file(content))
-        return;
-    while (gone > 0) {
-        bool good = database_run_format(
-            content->database,
-            "DELETE FROM content WHERE number IN (SELECT number FROM content "
-            "WHERE started_us <= %lld ORDER BY started_us LIMIT %d)",
-            (long long)(content->bytes > keeping->max_bytes ? INT64_MAX : until), AT_ONCE);
-        gone = good ? ask_number(content->database, "SELECT changes()") : -1;
-        content->bytes = gone >= 0 ? sum_bytes(content->database) : -1;
-        if (content->bytes < 0) {
-            content->bytes = 0;
-            give_up(content);
-            return;
-        }
-        all += gone;
+    int64_t count = 0, until = clock_wall_us() - keeping->keep_us;
+    struct statement *row = database_prepare(
+        content->database, "SELECT started_us, bytes FROM content ORDER BY " AGE " LIMIT ?");
+    enum statement_result next = STATEMENT_FAILED;
+    if (row)
+        statement_set(row, 1, AT_ONCE);
+    while (row && *bytes < BYTES_AT_ONCE && (next = statement_next(row)) == STATEMENT_ROW) {
+        if (statement_number(row, 0) > until && content->bytes - *bytes <= keeping->max_bytes)
+            break;
+        *bytes += statement_number(row, 1);
+        count++;
     }
-    if (all > 0)
-        empty_log(content->database); /* or the next time */
+    statement_close(row);
+    return next == STATEMENT_FAILED ? -1 : count;
+}
+
+/* One piece of it: others want to write, too. False: that was all, or it failed. */
+static bool tidy_some(struct content *content, const struct content_keeping *keeping)
+{
+    int64_t bytes = 0, count = -1;
+    if ((!content->database && !is_there(content->path)) || !open_file(content))
+        return false;
+    if (database_begin(content->database) && count_bytes(content))
+        count = count_oldest(content, keeping, &bytes);
+    if (count > 0 && !database_run_format(content->database,
+                                          "DELETE FROM content WHERE number IN (SELECT number FROM "
+                                          "content ORDER BY " AGE " LIMIT %lld)",
+                                          (long long)count))
+        count = -1;
+    if (count < 0 || !database_commit(content->database)) {
+        give_up(content);
+        content->changes = -1;
+        return false;
+    }
+    content->bytes -= bytes;
+    if (count > 0) {
+        content->log_has_deleted = true;
+        return true;
+    }
+    if (content->log_has_deleted && empty_log(content->database) == 0) /* or the next time */
+        content->log_has_deleted = false;
     database_rest(content->database);
+    return false;
 }
 
 static void free_all(struct waiting *first)
@@ -231,44 +294,71 @@ static void free_all(struct waiting *first)
     }
 }
 
-/* Wait until there is something to do, under the lock; true: it is time to tidy up. */
-static bool await(struct content *content, struct timespec *tidy_at)
+/* False: it is <until>, of clock_now_us(). */
+static bool wait_until(pthread_cond_t *change, pthread_mutex_t *lock, int64_t until)
+{
+    struct timespec time = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
+    return pthread_cond_timedwait(change, lock, &time) != ETIMEDOUT;
+}
+
+/* Wait until there is something to do, under the lock. */
+static void await(struct content *content)
 {
     while (!content->first && !content->closing && !content->tidies)
-        if (pthread_cond_timedwait(&content->wake, &content->lock, tidy_at) == ETIMEDOUT)
+        if (!wait_until(&content->wake, &content->lock,
+                        content->tidying ? content->rest_until : content->tidy_at))
             break;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (!content->tidies && now.tv_sec < tidy_at->tv_sec)
-        return false;
-    content->tidies = false;
-    tidy_at->tv_sec = now.tv_sec + TIDY_S;
-    return true;
+}
+
+/* Under the lock: is it time to tidy up? After each piece it rests for as long as that took, so
+ * that others come to their turn, who ask for the file only now and then. */
+static bool is_to_tidy(struct content *content, const struct content_keeping *keeping)
+{
+    int64_t now = (int64_t)clock_now_us();
+    bool is_much = content->database && content->bytes > keeping->max_bytes;
+    if (content->tidies || is_much || now >= content->tidy_at) {
+        content->tidying = true;
+        content->tidies = false;
+        content->tidy_at = now + TIDY_US;
+    }
+    return content->tidying && !content->closing && now >= content->rest_until;
+}
+
+static void tidy(struct content *content, const struct content_keeping *keeping)
+{
+    int64_t began = (int64_t)clock_now_us();
+    content->tidying = tidy_some(content, keeping);
+    int64_t now = (int64_t)clock_now_us();
+    content->rest_until = now + (now - began);
 }
 
 static void *run(void *with)
 {
     struct content *content = with;
-    struct timespec tidy_at = {0}; /* at the start */
     pthread_setname_np(pthread_self(), "content");
+    crash_arm_thread();
     pthread_mutex_lock(&content->lock);
-    while (!content->closing || content->first || content->tidies) {
-        bool tidies = await(content, &tidy_at);
+    while (!content->closing || content->first) {
+        await(content);
         struct waiting *first = content->first;
-        struct content_keeping keeping = content->keeping;
         uint64_t put = content->put;
         content->first = NULL;
         content->last = &content->first;
         content->waiting_bytes = 0;
         pthread_mutex_unlock(&content->lock);
+        look_for_file(content);
         if (first)
             write_all(content, first);
-        if (tidies || (content->database && content->bytes > keeping.max_bytes))
-            tidy(content, &keeping);
         free_all(first);
         pthread_mutex_lock(&content->lock);
         content->done = put;
         pthread_cond_broadcast(&content->written);
+        struct content_keeping keeping = content->keeping;
+        if (!is_to_tidy(content, &keeping))
+            continue;
+        pthread_mutex_unlock(&content->lock);
+        tidy(content, &keeping);
+        pthread_mutex_lock(&content->lock);
     }
     pthread_mutex_unlock(&content->lock);
     close_file(content);
@@ -381,17 +471,11 @@ void content_put(struct content *content, const struct content_entry *entry)
 
 bool content_catch_up(struct content *content, int64_t wait_us)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += wait_us / 1000000;
-    until.tv_nsec += wait_us % 1000000 * 1000;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    int64_t until = (int64_t)clock_now_us() + wait_us;
     pthread_mutex_lock(&content->lock);
     uint64_t wanted = content->put;
-    int result = 0;
-    while (content->done < wanted && result != ETIMEDOUT)
-        result = pthread_cond_timedwait(&content->written, &content->lock, &until);
+    while (content->done < wanted && wait_until(&content->written, &content->lock, until))
+        ;
     bool good = content->done >= wanted;
     pthread_mutex_unlock(&content->lock);
     return good;
@@ -464,7 +548,11 @@ enum content_result content_find(const struct content *content, const struct con
 static int64_t list_tenants(struct database *database, const struct content_wish *wish,
                             struct buffer *names)
 {
-    struct statement *row = database_prepare(database, "SELECT DISTINCT tenant FROM content");
+    /* From one to the next in the index: there are few, and many rows of each. */
+    struct statement *row = database_prepare(
+        database, "WITH RECURSIVE one(name) AS (SELECT min(tenant) FROM content UNION ALL SELECT "
+                  "(SELECT min(tenant) FROM content WHERE tenant > name) FROM one WHERE name IS "
+                  "NOT NULL) SELECT name FROM one WHERE name IS NOT NULL");
     enum statement_result next = STATEMENT_FAILED;
     int64_t count = 0;
     while (row && (next = statement_next(row)) == STATEMENT_ROW) {
@@ -479,42 +567,48 @@ static int64_t list_tenants(struct database *database, const struct content_wish
     return next == STATEMENT_END ? count : -1;
 }
 
+/* Until <until>, of clock_now_us(); a piece at least. */
 static bool delete_of(struct database *database, const struct content_wish *wish,
-                      struct text tenant, int64_t *deleted)
+                      struct text tenant, int64_t until, struct content_deleted *deleted)
 {
     struct statement *delete = database_prepare(
-        database, "DELETE FROM content WHERE number IN (SELECT number FROM content WHERE "
-                  "tenant = ?1 AND (?2 = '' OR user = ?2) AND started_us < ?3 LIMIT ?4)");
+        database, wish->user.len > 0
+                      ? "DELETE FROM content WHERE number IN (SELECT number FROM content WHERE "
+                        "tenant = ?1 AND user = ?2 AND started_us < ?3 LIMIT ?4)"
+                      : "DELETE FROM content WHERE number IN (SELECT number FROM content WHERE "
+                        "tenant = ?1 AND ?2 = '' AND started_us < ?3 LIMIT ?4)");
     int64_t gone = delete ? 1 : -1;
-    while (gone > 0) {
+    while (gone > 0 && !deleted->more) {
         statement_set_text(delete, 1, tenant);
         statement_set_text(delete, 2, wish->user);
         statement_set(delete, 3, wish->before_us);
         statement_set(delete, 4, AT_ONCE);
         gone = statement_run(delete) ? ask_number(database, "SELECT changes()") : -1;
-        *deleted += gone > 0 ? gone : 0;
+        deleted->calls += gone > 0 ? gone : 0;
+        deleted->more = gone > 0 && (int64_t)clock_now_us() >= until;
     }
     statement_close(delete);
-    return gone == 0;
+    return gone >= 0;
 }
 
 bool content_delete(const struct content *content, const struct content_wish *wish,
-                    int64_t *deleted, struct fault *fault)
+                    struct content_deleted *deleted, struct fault *fault)
 {
     enum { NAMES_BYTES = 16 << 20 };
     struct database *database;
     struct buffer names;
-    *deleted = 0;
+    *deleted = (struct content_deleted){0};
     if (!is_there(content->path))
         return true;
+    int64_t until = (int64_t)clock_now_us() + wish->within_us;
     if (!open_to_write(content->path, &database, fault))
         return false;
     buffer_init(&names, NAMES_BYTES);
     bool good = list_tenants(database, wish, &names) >= 0;
     struct text rest = buffer_text(&names);
-    while (good && rest.len > 0) {
+    while (good && rest.len > 0 && !deleted->more) {
         struct text tenant = text_head(rest, text_find_byte(rest, '\0'));
-        good = delete_of(database, wish, tenant, deleted);
+        good = delete_of(database, wish, tenant, until, deleted);
         rest = text_from(rest, tenant.len + 1);
     }
     int64_t busy = good ? empty_log(database) : 0;

@@ -9,8 +9,9 @@
  * does not fit into the queue (CONTENT_QUEUE_BYTES), or what the disk does not take, is dropped and
  * counted, and a crash loses what is in the queue. It is no ledger; money is reckoned elsewhere,
  * and a file that is broken breaks nothing else. The oldest are deleted when they are older than is
- * asked for or all together larger; what is deleted is overwritten on disk. Without content, and
- * where none is to be kept, there is neither a file nor a thread.
+ * asked for or all together larger, in pieces between which it writes; what is deleted is
+ * overwritten on disk. A file that was taken away begins anew. Without content, and where none is
+ * to be kept, there is neither a file nor a thread.
  *
  * Texts are borrowed for the time of the function call. Times are microseconds of the wall clock.
  */
@@ -36,7 +37,7 @@ struct content_entry {
 
 /* Never NULL. <path>: of the file; it is made with the first entry. */
 struct content *content_open(const char *path);
-/* Write what is in the queue, and end. NULL is allowed. */
+/* Write what is in the queue, and end: what is old goes the next time. NULL is allowed. */
 void content_close(struct content *content);
 /* Is content kept at all; how long, and how many bytes of texts? Any thread. */
 struct content_keeping {
@@ -73,9 +74,13 @@ struct content_wish {
     void *with;
     struct text user;  /* empty = of all users, and of none */
     int64_t before_us; /* began before; INT64_MAX = all */
+    int64_t within_us; /* stop after about that long, when some were deleted */
 };
-/* Delete it, also from the file's log of changes, and count the calls in *deleted. False and
- * *fault: some may be left. Blocks; what is in the queue is not looked at: see
- * content_catch_up(). */
+struct content_deleted {
+    int64_t calls;
+    bool more; /* it has stopped: there may be more */
+};
+/* Delete it, also from the file's log of changes. False and *fault: some may be left. Blocks; what
+ * is in the queue is not looked at: see content_catch_up(). */
 bool content_delete(const struct content *content, const struct content_wish *wish,
-                    int64_t *deleted, struct fault *fault);
+                    struct content_deleted *deleted, struct fault *fault);

@@ -116,7 +116,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct old_file *)a)->name, ((const struct old_file *)b)->name);
 }
 
-/* The oldest first: their names begin with when they were begun. */
+/* The oldest first: their names begin with when they were begun. errno is 0, or why they cannot be
+ * listed. */
 static struct old_file *list_files(const char *directory, size_t *count)
 {
     DIR *dir = opendir(directory);
@@ -124,7 +125,9 @@ static struct old_file *list_files(const char *directory, size_t *count)
     struct dirent *entry;
     size_t room = 0;
     *count = 0;
-    while (dir && *count < FILES_MAX && (entry = readdir(dir)) != NULL) {
+    if (!dir)
+        return NULL;
+    while (*count < FILES_MAX && (entry = readdir(dir)) != NULL) {
         struct stat about;
         if (!is_ours(entry->d_name) || fstatat(dirfd(dir), entry->d_name, &about, 0) != 0)
             continue;
@@ -137,10 +140,10 @@ static struct old_file *list_files(const char *directory, size_t *count)
         file->bytes = about.st_size;
         file->changed_us = (int64_t)about.st_mtim.tv_sec * 1000000;
     }
-    if (dir)
-        closedir(dir);
+    closedir(dir);
     if (*count > 0)
         qsort(files, *count, sizeof(*files), by_name);
+    errno = 0;
     return files;
 }
 
@@ -408,10 +411,9 @@ bool decisions_between(const char *directory, int64_t since_us, int64_t until_us
                        void (*see)(void *with, struct text record), void *with)
 {
     size_t count;
-    struct stat about;
-    bool good = stat(directory, &about) == 0;
     struct old_file *files = list_files(directory, &count);
-    for (size_t i = 0; good && i < count; i++) {
+    int why = errno;
+    for (size_t i = 0; why == 0 && i < count; i++) {
         char path[PATH_BYTES];
         struct buffer bytes;
         if (files[i].changed_us + 1000000 < since_us)
@@ -422,10 +424,11 @@ bool decisions_between(const char *directory, int64_t since_us, int64_t until_us
             break;
         snprintf(path, sizeof(path), "%s/%s", directory, files[i].name);
         buffer_init(&bytes, 2 * DECISIONS_FILE_BYTES);
-        good = read_file(path, &bytes) || errno == ENOENT; /* it was deleted meanwhile */
+        why = read_file(path, &bytes) || errno == ENOENT ? 0 : errno; /* it was deleted meanwhile */
         each_record(buffer_text(&bytes), see, with);
         buffer_done(&bytes);
     }
     memory_free(files);
-    return good;
+    errno = why;
+    return why == 0;
 }

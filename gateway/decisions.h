@@ -48,8 +48,8 @@ bool decisions_names_file(struct text name);
 bool decisions_files(const char *directory, bool (*see)(void *with, const char *name), void *with);
 
 /* Give all records in <directory> to <see>, file by file, the oldest file first; files that were
- * written last before <since_us> (wall clock) are passed over. False: there is no such directory,
- * or a file cannot be read. */
+ * written last before <since_us> (wall clock) are passed over. False, and errno says why: there is
+ * no such directory (ENOENT), or it or a file cannot be read. */
 bool decisions_each(const char *directory, int64_t since_us,
                     void (*see)(void *with, struct text record), void *with);
 /* The same, of those that were written before <until_us>, and of some that came later. */

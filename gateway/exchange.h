@@ -177,9 +177,12 @@ struct booked {
     struct used last;                    /* of a session: its last response's part */
     unsigned session_tries[LIMIT_KINDS]; /* to hold more for it, in vain */
     uint64_t session_short_us;           /* since when; 0 = it is not */
-    /* Of a response under way: how often in a row less was to be had ahead; since when it waits. */
+    /* Of responses under way: how often in a row less was to be had ahead. */
     unsigned running_tries[LIMIT_KINDS];
-    uint64_t running_short_us;
+    /* What they have used is not held: how often the store was asked for it, since when. [1]: with
+     * what the next one reads. */
+    unsigned short_tries[2][LIMIT_KINDS];
+    uint64_t short_us[2];
 };
 
 /* What a target said of why it refused a call that crosses. */

@@ -3,6 +3,7 @@
 
 #include "gateway/admin_inside.h"
 #include "gateway/admission.h"
+#include "gateway/anonymous.h"
 #include "gateway/base/json.h"
 #include "gateway/base/member.h"
 #include "gateway/choosing.h"
@@ -59,8 +60,9 @@ static const struct key *find_key(struct asking *asking, const struct config *co
 {
     const struct directory *directory = asking->call->directory;
     if (!asking->tenant.len && !asking->key.len) {
-        if (config->anonymous)
-            return config->anonymous_key;
+        const struct key *anybody = anonymous_key(config, directory);
+        if (anybody)
+            return anybody;
         admin_field_problem(asking->call, 400, "tenant", TEXT("whose call is it?"));
         return NULL;
     }

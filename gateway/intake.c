@@ -8,6 +8,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/aliases.h"
+#include "gateway/anonymous.h"
 #include "gateway/answer.h"
 #include "gateway/client.h"
 #include "gateway/deploy_page.h"
@@ -117,7 +118,6 @@ static bool find_old_key(struct exchange *x, const struct head *head)
 
 static bool find_key(struct exchange *x, const struct head *head)
 {
-    const struct config *config = x->snapshot->config;
     struct text secret = {"", 0};
     if (x->client->listener->is_jobs)
         return (x->key = job_desk_key(x, head)) != NULL;
@@ -136,13 +136,15 @@ static bool find_key(struct exchange *x, const struct head *head)
         x->key = directory_find_key(x->snapshot->directory, secret, x->started_wall_us);
     /* Where any key will do, one of ours that is revoked or expired still opens nothing. */
     bool ours = result == CREDENTIAL_FOUND && text_starts(secret, TEXT("sk-sluice-"));
-    if (!x->key && config->anonymous && !ours) {
+    const struct key *anybody =
+        x->key || ours ? NULL : anonymous_key(x->snapshot->config, x->snapshot->directory);
+    if (anybody) {
         struct text origin = head_value(head, TEXT("origin"));
         if (origin.at && !is_allowed_origin(x, origin))
             return fault_set(
                 exchange_fault(x), FAULT_BAD_KEY,
                 "Web pages may ask without a key only from server.cors.allow_origins.");
-        x->key = config->anonymous_key;
+        x->key = anybody;
     }
     return x->key || fault_set(exchange_fault(x), FAULT_BAD_KEY, "%s", words);
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "gateway/anonymous.h"
 #include "gateway/base/version.h"
 #include "gateway/client.h"
 #include "gateway/jobs_inside.h"
@@ -270,15 +271,15 @@ const struct key *job_desk_key(struct exchange *x, const struct head *head)
             continue;
         run->x = x;
         x->job = run;
-        const struct config *config = x->snapshot->config;
-        if (config->anonymous && strcmp(run->facts.key, "") == 0)
-            return config->anonymous_key;
+        const struct key *anybody = anonymous_key(x->snapshot->config, x->snapshot->directory);
+        if (anybody && strcmp(run->facts.key, "") == 0)
+            return anybody;
         const struct key *key = directory_find_named(
             x->snapshot->directory, text_of(run->facts.tenant), text_of(run->facts.key));
         if (key && (!key->expires_us || key->expires_us > x->started_wall_us))
             return key;
-        if (config->anonymous && text_equal(config->anonymous_key->name, text_of(run->facts.key)))
-            return config->anonymous_key;
+        if (anybody && text_equal(anybody->name, text_of(run->facts.key)))
+            return anybody;
         fault_set(exchange_fault(x), FAULT_BAD_KEY,
                   "The key that the job was given with opens nothing any more.");
         return NULL;

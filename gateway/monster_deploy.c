@@ -6,6 +6,7 @@
 
 #include "gateway/admin_inside.h"
 #include "gateway/base/json.h"
+#include "gateway/base/log.h"
 #include "gateway/config/config.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/deploy_page.h"
@@ -25,11 +26,14 @@ enum {
 
 /* --------------------------------------------------------------------------------- answers */
 
-static void refuse(struct admin_call *call, int status, const char *words)
+/* <id> of what is there nevertheless, or empty. */
+static void refuse_with(struct admin_call *call, int status, const char *words, struct text id)
 {
     struct json_write json = {.out = &call->out};
     buffer_clear(&call->out);
     json_open(&json, '{');
+    if (id.len)
+        json_text_member(&json, "deployment_id", id);
     json_text_member(&json, "message", text_of(words));
     json_name(&json, "error");
     json_open(&json, '{');
@@ -41,6 +45,11 @@ static void refuse(struct admin_call *call, int status, const char *words)
     json_close(&json, '}');
     call->status = status;
     call->content_type = "application/json";
+}
+
+static void refuse(struct admin_call *call, int status, const char *words)
+{
+    refuse_with(call, status, words, (struct text){"", 0});
 }
 
 static void done(struct admin_call *call, struct json_write *json)
@@ -397,6 +406,18 @@ static void refuse_more(struct admin_call *call, unsigned most)
     refuse(call, 403, words);
 }
 
+/* It is one too many, and could not be taken back: it runs, and whoever pays must know of it. */
+static void refuse_left(struct admin_call *call, const char *id, const struct deploy_change *change)
+{
+    char words[600];
+    log_line(LOG_ERROR, "deploy", "%s: %s: is one too many, and could not be removed: %s",
+             call->caller.tenant, change->name, change->words);
+    snprintf(words, sizeof(words),
+             "It is one too many, and could not be removed again: terminate \"%s\". %s", id,
+             change->words);
+    refuse_with(call, 503, words, text_of(id));
+}
+
 static void launch(struct service *service, struct config *config, struct admin_call *call,
                    const struct launch_wish *wish)
 {
@@ -440,7 +461,10 @@ static void launch(struct service *service, struct config *config, struct admin_
         /* Other nodes have made some at the same time: each takes its own back. */
         buffer_done(&change.errors);
         deploy_store_delete(service, &change);
-        refuse_more(call, config->deploy.max_per_tenant);
+        if (change.status)
+            refuse_left(call, id, &change);
+        else
+            refuse_more(call, config->deploy.max_per_tenant);
     } else {
         struct json_write answer = {.out = &call->out};
         json_open(&answer, '{');

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/admission.h"
+#include "gateway/anonymous.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
@@ -39,12 +40,19 @@ struct realtime {
     bool moved;       /* a response has used more */
     bool was_between; /* before the provider's last bytes: a frame might have followed */
     struct websocket said;
-    bool said_broken;
-    uint64_t unread; /* bytes since the last message of the client's that could be looked at */
     struct buffer waiting;
     uint64_t waiting_since_us;
     struct timer hold;
+    /* More is used than is held, and the store is asked: the provider is not read until then. */
+    bool is_short;
+    struct buffer tail; /* of what it has said: the frame that was not whole */
+    struct timer held;
 };
+
+static bool is_over(const struct exchange *x)
+{
+    return x->settled || x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING;
+}
 
 static void take_session(struct realtime *realtime, enum session_result result)
 {
@@ -59,7 +67,7 @@ static void on_again(struct timer *timer)
 {
     struct realtime *realtime = LIST_MEMBER(timer, struct realtime, again);
     struct exchange *x = realtime->x;
-    if (x->settled || x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING)
+    if (is_over(x))
         return;
     take_session(realtime, reserve_session_again(x));
     if (realtime->spent)
@@ -127,7 +135,6 @@ static void on_said(struct websocket *websocket, struct text message)
 {
     struct realtime *realtime = LIST_MEMBER(websocket, struct realtime, said);
     realtime_tally_said(&realtime->tally, message);
-    realtime->unread = 0;
 }
 
 /* What is under way; and the <next> response, which can wait until it is. */
@@ -141,9 +148,62 @@ static enum session_result hold(struct realtime *realtime, bool next)
 /* Is there no room for what responses have used so far? What they used may be known by now. */
 static bool runs_over(struct realtime *realtime)
 {
+    struct exchange *x = realtime->x;
     bool moved = realtime->moved;
     realtime->moved = false;
-    return moved && realtime->tally.open > 0 && hold(realtime, false) == SESSION_ENDS;
+    if (!moved || realtime->tally.open == 0)
+        return false;
+    enum session_result result = hold(realtime, false);
+    if (result == SESSION_SHORT) {
+        realtime->is_short = true;
+        upstream_pause(&x->upstream);
+        timer_set(x->worker->loop, &realtime->held, clock_now_us() + SESSION_AGAIN_US);
+    }
+    return result == SESSION_ENDS;
+}
+
+/* It may end here, and must be able to say why: a frame that is not whole is kept back. */
+static void keep_tail(struct realtime *realtime, struct text *bytes)
+{
+    const struct websocket *websocket = &realtime->websocket;
+    if (websocket_is_between(websocket) || (websocket->whole == 0 && !realtime->was_between))
+        return;
+    if (buffer_append_text(&realtime->tail, text_from(*bytes, websocket->whole)))
+        *bytes = text_head(*bytes, websocket->whole);
+}
+
+static void give_tail(struct realtime *realtime)
+{
+    if (buffer_length(&realtime->tail) == 0)
+        return;
+    relay_tunnel_give(realtime->x, buffer_text(&realtime->tail));
+    buffer_done(&realtime->tail);
+}
+
+static void on_held(struct timer *timer)
+{
+    struct realtime *realtime = LIST_MEMBER(timer, struct realtime, held);
+    struct exchange *x = realtime->x;
+    if (is_over(x))
+        return;
+    enum session_result result = hold(realtime, false);
+    if (result == SESSION_SHORT) {
+        timer_set(x->worker->loop, timer, clock_now_us() + SESSION_AGAIN_US);
+        return;
+    }
+    realtime->is_short = false;
+    if (result == SESSION_ENDS) {
+        relay_end_session(x, (struct text){"", 0});
+        return;
+    }
+    give_tail(realtime);
+    relay_room(x); /* it is read on, unless its client is slow */
+}
+
+bool realtime_is_short(const struct exchange *x)
+{
+    const struct realtime *realtime = (const struct realtime *)(const void *)x->websocket;
+    return realtime && realtime->is_short;
 }
 
 /* What the client says is read by the next response, which must be paid for before it is. While
@@ -153,7 +213,7 @@ static void on_hold(struct timer *timer)
     struct realtime *realtime = LIST_MEMBER(timer, struct realtime, hold);
     struct exchange *x = realtime->x;
     uint64_t now = clock_now_us();
-    if (x->settled || x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING)
+    if (is_over(x))
         return;
     enum session_result result = hold(realtime, true);
     if (result == SESSION_ENDS && realtime->tally.open == 0) {
@@ -163,8 +223,9 @@ static void on_hold(struct timer *timer)
     if (result == SESSION_ENDS)
         exchange_clear_fault(x);
     bool waits = result == SESSION_ASKS && now - realtime->waiting_since_us < WAITING_MAX_US;
-    if (result == SESSION_ENDS || waits) {
-        timer_set(x->worker->loop, timer, now + (waits ? SESSION_AGAIN_US : RESPONSE_US));
+    if (waits || result == SESSION_SHORT || result == SESSION_ENDS) {
+        bool soon = realtime->tally.open == 0;
+        timer_set(x->worker->loop, timer, now + (soon ? SESSION_AGAIN_US : RESPONSE_US));
         return;
     }
     bool has_room = upstream_push(&x->upstream, buffer_text(&realtime->waiting), false);
@@ -173,24 +234,30 @@ static void on_hold(struct timer *timer)
         client_resume(x->client);
 }
 
-static void count_said(struct realtime *realtime, struct text bytes)
+/* False: they are whole messages, and none of them is anything that a response reads. */
+static bool count_said(struct realtime *realtime, struct text bytes)
 {
-    realtime->unread += bytes.len;
-    realtime->said_broken = realtime->said_broken || !websocket_feed(&realtime->said, bytes);
-    if (realtime->said_broken || realtime->unread > MESSAGE_MAX) {
-        realtime_tally_unread(&realtime->tally, (int64_t)realtime->unread);
-        realtime->unread = 0;
-    }
+    const struct realtime_tally *tally = &realtime->tally;
+    int64_t said_bytes = tally->said_bytes, said_chars = tally->said_chars;
+    bool was_between = websocket_is_between(&realtime->said);
+    websocket_feed(&realtime->said, bytes);
+    if (realtime->said.lost > 0)
+        realtime_tally_unread(&realtime->tally, (int64_t)realtime->said.lost);
+    realtime->said.lost = 0;
+    return !was_between || !websocket_is_between(&realtime->said) ||
+           tally->said_bytes != said_bytes || tally->said_chars != said_chars;
 }
 
 bool realtime_up(struct exchange *x, struct text bytes)
 {
     struct realtime *realtime = (struct realtime *)(void *)x->websocket;
-    if (!realtime || !x->reservation.live || x->reservation.use_count == 0)
+    if (!realtime)
         return upstream_push(&x->upstream, bytes, false);
-    count_said(realtime, bytes);
-    bool waits = buffer_length(&realtime->waiting) > 0;
-    enum session_result result = waits ? SESSION_ASKS : hold(realtime, true);
+    bool is_read = count_said(realtime, bytes), waits = buffer_length(&realtime->waiting) > 0;
+    bool is_limited = x->reservation.live && x->reservation.use_count > 0;
+    enum session_result result = SESSION_HELD;
+    if (waits || (is_read && is_limited))
+        result = waits ? SESSION_SHORT : hold(realtime, true);
     if (result == SESSION_HELD)
         return upstream_push(&x->upstream, bytes, false);
     if (result == SESSION_ENDS) /* it is tried once more, where it may end */
@@ -210,7 +277,7 @@ static bool opens_still(const struct realtime *realtime, const struct directory 
     const struct tenant *tenant = directory_find_tenant(directory, mine->tenant->name);
     struct digest secrets[KEY_SECRETS_MAX];
     if (mine == realtime->x->snapshot->config->anonymous_key)
-        return realtime->x->worker->now->config->anonymous;
+        return anonymous_key(realtime->x->worker->now->config, directory) != NULL;
     if (!realtime->is_listed) {
         bool is_on = tenant && (!mine->expires_us || mine->expires_us > clock_wall_us());
         for (; tenant; tenant = tenant->parent)
@@ -257,29 +324,35 @@ void realtime_begin(struct exchange *x)
     realtime->websocket.on_message = on_message;
     realtime->again.on_time = on_again;
     realtime->hold.on_time = on_hold;
+    realtime->held.on_time = on_held;
     websocket_init(&realtime->said, MESSAGE_MAX);
     realtime->said.on_message = on_said;
     buffer_init(&realtime->waiting, WAITING_BYTES);
+    buffer_init(&realtime->tail, UPSTREAM_READ_MAX);
     realtime_tally_init(&realtime->tally, x->route ? x->route->context_window : 0);
     x->websocket = &realtime->websocket;
     relay_tunnel_begin(x);
 }
 
-bool realtime_down(struct exchange *x, struct text bytes)
+bool realtime_down(struct exchange *x, struct text *bytes)
 {
     struct realtime *realtime = (struct realtime *)(void *)x->websocket;
     if (!realtime)
         return true;
     unsigned before = realtime->responses;
     realtime->was_between = websocket_is_between(x->websocket);
-    if (!websocket_feed(x->websocket, bytes))
+    if (!websocket_feed(x->websocket, *bytes))
         return fault_set(exchange_fault(x), FAULT_TARGET_INVALID,
                          "The target broke the WebSocket.");
     if (realtime->unbooked)
         return fault_set(exchange_fault(x), FAULT_LEDGER_FULL, "The disk of the ledger is full.");
     bool changed = realtime->seen != directory_version(x->worker->now->directory);
-    return !realtime->spent && !runs_over(realtime) &&
-           ((!changed && realtime->responses == before) || check_key(realtime));
+    if (realtime->spent || runs_over(realtime) ||
+        ((changed || realtime->responses != before) && !check_key(realtime)))
+        return false;
+    if (realtime->is_short)
+        keep_tail(realtime, bytes);
+    return true;
 }
 
 void realtime_say_fault(struct exchange *x, struct buffer *out)
@@ -304,7 +377,8 @@ bool realtime_cut(const struct exchange *x, struct text *bytes)
     const struct realtime *realtime = (const struct realtime *)(const void *)x->websocket;
     if (!realtime || x->websocket->broken)
         return false;
-    if (websocket_is_between(x->websocket))
+    bool is_kept = bytes->len == 0 && buffer_length(&realtime->tail) > 0;
+    if (websocket_is_between(x->websocket) || is_kept)
         return true;
     if (bytes->len == 0 || (x->websocket->whole == 0 && !realtime->was_between))
         return false;
@@ -329,8 +403,10 @@ void realtime_forget(struct exchange *x)
         return;
     timer_stop(&realtime->again);
     timer_stop(&realtime->hold);
+    timer_stop(&realtime->held);
     websocket_done(&realtime->said);
     buffer_done(&realtime->waiting);
+    buffer_done(&realtime->tail);
     websocket_done(x->websocket);
     memory_free(x->websocket);
     x->websocket = NULL;

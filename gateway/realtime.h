@@ -13,9 +13,12 @@
 bool realtime_accepts(const struct exchange *x, const struct head *head);
 /* The provider has switched protocols: tell the client, and watch. */
 void realtime_begin(struct exchange *x);
-/* The next bytes from the provider. False when the session may not go on, because what it uses
- * cannot be booked, or is not allowed any more: the fault says why. */
-bool realtime_down(struct exchange *x, struct text bytes);
+/* The next bytes from the provider, which are cut where the rest is given later. False when the
+ * session may not go on, because what it uses cannot be booked, or is not allowed any more: the
+ * fault says why. */
+bool realtime_down(struct exchange *x, struct text *bytes);
+/* Is the provider not read any further, because what it says first must be held? */
+bool realtime_is_short(const struct exchange *x);
 /* The next bytes from the client: they go to the provider once what a response to them reads is
  * held. False to stop reading; it is resumed. */
 bool realtime_up(struct exchange *x, struct text bytes);

@@ -29,6 +29,16 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+static int64_t greatest(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t times(int64_t a, unsigned count)
+{
+    return count && a > FIGURE_MAX / count ? FIGURE_MAX : a * count;
+}
+
 static int64_t parts(int64_t whole, int64_t part)
 {
     return (whole + part - 1) / part;
@@ -46,29 +56,59 @@ static struct text type_of(struct text message)
     return member_string(member_find(message, TEXT("type")));
 }
 
-/* Is it sound and nothing else? Sound is long and few tokens, so there is no doubt allowed: a
- * reader that takes another one of equal names, or unescapes them, must see the same. */
-static bool is_sound(struct text message)
+/* Is it of that type and nothing else? Where few tokens are counted for it there is no doubt
+ * allowed: a reader that takes another one of equal names, or unescapes them, must see the same. */
+static bool is_surely(struct text message, struct text type)
 {
     static const struct text name = {"\"type\"", 6};
     size_t at = text_find(message, name);
-    return at != SIZE_MAX && text_equal(type_of(message), TEXT("input_audio_buffer.append")) &&
+    return at != SIZE_MAX && text_equal(type_of(message), type) &&
            text_find(text_from(message, at + name.len), name) == SIZE_MAX &&
            text_find(message, TEXT("\\u")) == SIZE_MAX;
+}
+
+static bool has(struct text message, struct text words)
+{
+    return text_find(message, words) != SIZE_MAX;
+}
+
+/* May it ask for a response that reads an `input` of its own, not the conversation? Letters and
+ * dots that are escaped may spell anything. */
+static bool has_own_input(struct text message)
+{
+    bool spelled = has(message, TEXT("\\u006")) || has(message, TEXT("\\u007")) ||
+                   has(message, TEXT("\\u002e")) || has(message, TEXT("\\u002E"));
+    return spelled || (has(message, TEXT("response.create")) && has(message, TEXT("\"input\"")));
+}
+
+static void add_said(struct realtime_tally *tally, int64_t bytes)
+{
+    tally->said_bytes = sum(tally->said_bytes, bytes);
+}
+
+static void add_own_input(struct realtime_tally *tally)
+{
+    tally->own_input += tally->own_input < UINT32_MAX;
 }
 
 void realtime_tally_said(struct realtime_tally *tally, struct text message)
 {
     int64_t bytes = (int64_t)message.len;
-    if (is_sound(message))
+    if (is_surely(message, TEXT("response.cancel")))
+        return;
+    if (is_surely(message, TEXT("input_audio_buffer.append"))) {
         tally->said_chars = sum(tally->said_chars, bytes);
-    else
-        realtime_tally_unread(tally, bytes);
+        return;
+    }
+    add_said(tally, bytes);
+    if (has_own_input(message))
+        add_own_input(tally);
 }
 
 void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes)
 {
-    tally->said_bytes = sum(tally->said_bytes, bytes);
+    add_said(tally, bytes);
+    add_own_input(tally);
 }
 
 /* Where the provider says how sound is written: that which is least for a token, of all it says. */
@@ -146,6 +186,8 @@ static bool is_aside(struct text message)
     return text_equal(member_find(response, TEXT("conversation_id")), TEXT("null"));
 }
 
+/* The conversation is taken for what it was at most: a response that read something else, or less
+ * of it, says nothing of what the next one reads. Nor has it read what was said before it. */
 void realtime_tally_ended(struct realtime_tally *tally, struct text message,
                           const struct usage *usage)
 {
@@ -153,34 +195,40 @@ void realtime_tally_ended(struct realtime_tally *tally, struct text message,
     if (tally->open == 0)
         begin(tally);
     tally->open--;
+    if (!knows || tally->own_input > 0 || usage->input_tokens < tally->context)
+        tally->unsure = true;
+    tally->own_input -= tally->own_input > 0;
     if (knows) {
-        tally->context = least(sum(usage->input_tokens, usage->output_tokens), tally->context_most);
-        tally->context_sound =
-            least(sum(usage->audio_input_tokens, usage->audio_output_tokens), tally->context);
+        int64_t all = sum(usage->input_tokens, usage->output_tokens);
+        int64_t sound = sum(usage->audio_input_tokens, usage->audio_output_tokens);
+        tally->context = greatest(tally->context, least(all, tally->context_most));
+        tally->context_sound = greatest(tally->context_sound, least(sound, tally->context));
     }
     if (tally->open > 0) {
         if (usage)
             take_off(tally, usage);
         return;
     }
-    if (!knows) { /* what it read is still there to be read */
-        realtime_tally_unread(tally, tally->begun_bytes);
+    if (tally->unsure) { /* what it read is still there to be read */
+        add_said(tally, tally->begun_bytes);
         tally->said_chars = sum(tally->said_chars, tally->begun_chars);
     }
+    tally->unsure = false;
     tally->begun_bytes = tally->begun_chars = tally->words = tally->events = tally->sound_chars = 0;
 }
 
-/* What one response reads: with <bytes> of text and <chars> of sound beyond the context. */
-static void add_read(const struct realtime_tally *tally, int64_t bytes, int64_t chars,
-                     int64_t per_token, struct usage *usage)
+/* What <count> responses read: each with <bytes> of text and <chars> of sound beyond the context.
+ */
+static void add_read(const struct realtime_tally *tally, unsigned count, int64_t bytes,
+                     int64_t chars, int64_t per_token, struct usage *usage)
 {
     int64_t heard =
         sum(tally->context_sound, parts(chars, tally->is_pcm ? PCM_CHARS_IN : G711_CHARS_IN));
     int64_t sound = least(heard, tally->context_most);
     int64_t known = tally->context || per_token > 1 ? tally->context : INSTRUCTIONS_TOKENS;
     int64_t all = sum(sum(known, parts(bytes, per_token)), heard - tally->context_sound);
-    usage->input_tokens = sum(usage->input_tokens, least(all, tally->context_most));
-    usage->audio_input_tokens = sum(usage->audio_input_tokens, sound);
+    usage->input_tokens = sum(usage->input_tokens, times(least(all, tally->context_most), count));
+    usage->audio_input_tokens = sum(usage->audio_input_tokens, times(sound, count));
 }
 
 static int64_t sound_written(const struct realtime_tally *tally)
@@ -191,10 +239,9 @@ static int64_t sound_written(const struct realtime_tally *tally)
 void realtime_tally_most(const struct realtime_tally *tally, bool next, struct usage *usage)
 {
     *usage = (struct usage){0};
-    for (unsigned i = 0; i < tally->open; i++)
-        add_read(tally, tally->begun_bytes, tally->begun_chars, 1, usage);
+    add_read(tally, tally->open, tally->begun_bytes, tally->begun_chars, 1, usage);
     if (next)
-        add_read(tally, sum(tally->begun_bytes, tally->said_bytes),
+        add_read(tally, 1, sum(tally->begun_bytes, tally->said_bytes),
                  sum(tally->begun_chars, tally->said_chars), 1, usage);
     usage->audio_output_tokens = sound_written(tally);
     usage->output_tokens = sum(usage->audio_output_tokens, tally->words);
@@ -203,8 +250,7 @@ void realtime_tally_most(const struct realtime_tally *tally, bool next, struct u
 void realtime_tally_likely(const struct realtime_tally *tally, struct usage *usage)
 {
     *usage = (struct usage){0};
-    for (unsigned i = 0; i < tally->open; i++)
-        add_read(tally, tally->begun_bytes, tally->begun_chars, BYTES_PER_TOKEN, usage);
+    add_read(tally, tally->open, tally->begun_bytes, tally->begun_chars, BYTES_PER_TOKEN, usage);
     int64_t words = parts(tally->words, BYTES_PER_TOKEN);
     usage->audio_output_tokens = sound_written(tally);
     usage->output_tokens =

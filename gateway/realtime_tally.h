@@ -20,8 +20,10 @@ struct realtime_tally {
     int64_t context, context_sound; /* of the conversation, as it was last counted */
     int64_t said_bytes, said_chars; /* by the client since: of text, and of sound in base64 */
     int64_t begun_bytes, begun_chars; /* the same, of what the open ones read besides */
-    int64_t words, events;            /* written by those that are open: bytes, and in how many */
-    int64_t sound_chars;              /* and of sound in base64 */
+    unsigned own_input;    /* responses that were asked for and may read something else instead */
+    bool unsure;           /* one of the open ones, or that were open with them, may have done so */
+    int64_t words, events; /* written by those that are open: bytes, and in how many */
+    int64_t sound_chars;   /* and of sound in base64 */
 };
 
 enum tally_says {
@@ -32,9 +34,9 @@ enum tally_says {
 
 /* <context_most> 0 = nobody knows. */
 void realtime_tally_init(struct realtime_tally *tally, int64_t context_most);
-/* One message of the client, which a response may read. */
+/* One message of the client, which a response may read. One that only stops a response is none. */
 void realtime_tally_said(struct realtime_tally *tally, struct text message);
-/* So many bytes of the client's that could not be looked at. */
+/* So many bytes of the client's that could not be looked at: they may ask for a response, too. */
 void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes);
 /* One message of the provider. */
 enum tally_says realtime_tally_heard(struct realtime_tally *tally, struct text message);

@@ -89,7 +89,7 @@ static void take_body(struct exchange *x, struct text piece)
             exchange_run(x); /* the call was given up: nobody else will */
         return;
     case RELAY_TUNNEL:
-        if (realtime_down(x, piece)) {
+        if (realtime_down(x, &piece)) {
             relay_gather(x, piece);
             return;
         }

@@ -64,5 +64,7 @@ void relay_room(struct exchange *x);
 void relay_tunnel_begin(struct exchange *x);
 /* A session may not go on: <piece>, the last that came of it, is passed on, and then the fault. */
 void relay_end_session(struct exchange *x, struct text piece);
+/* What a tunnel's target has said and was kept back goes to the client. */
+void relay_tunnel_give(struct exchange *x, struct text bytes);
 /* Bytes of the client for a tunnel; false to stop reading. */
 bool relay_tunnel(struct exchange *x, struct text bytes);

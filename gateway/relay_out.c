@@ -163,7 +163,7 @@ void relay_room(struct exchange *x)
         return;
     if (x->state == EXCHANGE_REPLAY)
         exchange_run(x);
-    if (!x->upstream.paused)
+    if (!x->upstream.paused || realtime_is_short(x))
         return;
     upstream_resume(&x->upstream);
     waits_resume(x);
@@ -321,6 +321,12 @@ void relay_tunnel_begin(struct exchange *x)
     relay_flush(x, false);
     if (x->client)
         client_tunnel(x->client);
+}
+
+void relay_tunnel_give(struct exchange *x, struct text bytes)
+{
+    relay_gather(x, bytes);
+    relay_flush(x, false);
 }
 
 bool relay_tunnel(struct exchange *x, struct text bytes)

@@ -56,8 +56,9 @@ void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t c
 
 enum session_result {
     SESSION_HELD,
-    SESSION_ASKS, /* the store is asked for more: ask here again soon */
-    SESSION_ENDS, /* there is no more */
+    SESSION_ASKS,  /* the store is asked for more: ask here again soon */
+    SESSION_SHORT, /* the same, and what is held does not suffice: nothing may be used until then */
+    SESSION_ENDS,  /* there is no more */
 };
 /* A response of a session (a WebSocket) was booked: the budget must pay for another two such, a
  * strict window of tokens allow them, and no other one be full. If it ENDS the fault says why. */
@@ -65,12 +66,12 @@ enum session_result reserve_session(struct exchange *x, const struct usage *usag
                                     int64_t cost_nanos);
 /* The same, later. */
 enum session_result reserve_session_again(struct exchange *x);
-/* Its responses under way have used so much so far, at most: it must be held, of money and strict
- * windows, beside what those before have used. ENDS, with the fault: it is not to be had. ASKS: the
- * store is asked for what the next moments will need, and, when the caller <may_wait>, for what is
- * needed now; ask here again soon. */
+/* Its responses under way, and with <next> another one, have used so much so far, at most: it must
+ * be held, of money and strict windows, beside what those before have used. ENDS, with the fault:
+ * it is not to be had. ASKS: it is held; what the next moments will need is asked for. SHORT lasts
+ * some of the store's timeouts at most. */
 enum session_result reserve_session_running(struct exchange *x, const struct usage *usage,
-                                            bool may_wait);
+                                            bool next);
 /* What a response has used is only counted: nothing comes after it. */
 void reserve_session_used(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 

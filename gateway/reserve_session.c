@@ -151,7 +151,8 @@ void reserve_session_used(struct exchange *x, const struct usage *usage, int64_t
     book->used.output_tokens += usage->output_tokens;
     book->used.cost_nanos = sum(book->used.cost_nanos, cost_nanos);
     memset(book->running_tries, 0, sizeof(book->running_tries));
-    book->running_short_us = 0;
+    memset(book->short_tries, 0, sizeof(book->short_tries));
+    memset(book->short_us, 0, sizeof(book->short_us));
 }
 
 enum session_result reserve_session(struct exchange *x, const struct usage *usage,
@@ -198,25 +199,48 @@ static enum session_result running_ahead(struct exchange *x, const struct stretc
     return waits ? SESSION_ASKS : SESSION_HELD;
 }
 
+/* It is not there, but others share it: the store may have it. It is asked again, for what it gives
+ * may be taken by others before it can be held here; a time only where it cannot be asked at all.
+ */
+static enum session_result running_short(struct exchange *x, enum limit_kind kind, bool next,
+                                         bool asked)
+{
+    const struct reservation *r = &x->reservation;
+    struct booked *book = reserve_book(x);
+    uint64_t now = clock_now_us(), *since = &book->short_us[next];
+    if (!limits_are_shared(r))
+        return SESSION_ENDS;
+    *since = *since ? *since : now;
+    if (!limits_asks_ahead(r, kind))
+        return now - *since < SESSION_LATE_US ? SESSION_SHORT : SESSION_ENDS;
+    book->short_tries[next][kind] += !asked && book->short_tries[next][kind] <= SESSION_TRIES;
+    return book->short_tries[next][kind] <= SESSION_TRIES ? SESSION_SHORT : SESSION_ENDS;
+}
+
 /* Its <last> is how much the next moments may need. */
-static enum session_result running_hold(struct exchange *x, const struct stretch *stretch)
+static enum session_result running_hold(struct exchange *x, const struct stretch *stretch,
+                                        bool next)
 {
     struct reservation *r = &x->reservation;
     int64_t left = running_left(x, stretch);
-    if (left >= 0)
+    if (left >= 0) {
+        reserve_book(x)->short_tries[next][stretch->kind] = 0;
         return limits_are_shared(r) ? running_ahead(x, stretch, left) : SESSION_HELD;
+    }
+    bool asked = limits_asks_ahead(r, stretch->kind);
     /* A step besides, so that it need not be asked for each word. */
     if (limits_extend(r, stretch->kind, sum(-left, stretch->last / RUNNING_STEPS)) ||
-        limits_extend(r, stretch->kind, -left))
+        limits_extend(r, stretch->kind, -left)) {
+        reserve_book(x)->short_tries[next][stretch->kind] = 0;
         return SESSION_HELD;
-    return limits_asks_ahead(r, stretch->kind) ? SESSION_ASKS : SESSION_ENDS;
+    }
+    return running_short(x, stretch->kind, next, asked);
 }
 
 enum session_result reserve_session_running(struct exchange *x, const struct usage *usage,
-                                            bool may_wait)
+                                            bool next)
 {
-    struct booked *book = reserve_book(x);
-    const struct used *used = &book->used;
+    const struct used *used = &reserve_book(x)->used;
     const struct price *price = &x->target->price;
     int64_t cost = sum(used->cost_nanos, price_cost(price, usage));
     int64_t input = sum(used->input_tokens, usage->input_tokens);
@@ -229,26 +253,16 @@ enum session_result reserve_session_running(struct exchange *x, const struct usa
         {LIMIT_OUTPUT_TOKENS, output, RUNNING_TOKENS},
         {LIMIT_TOKENS, sum(input, output), RUNNING_TOKENS},
     };
-    size_t count = sizeof(stretches) / sizeof(stretches[0]), short_of = count;
-    bool asks = false;
+    enum session_result all = SESSION_HELD;
     if (!x->reservation.live)
         return SESSION_HELD;
-    for (size_t i = 0; i < count; i++) {
-        enum session_result result = running_hold(x, &stretches[i]);
-        bool is_short = result != SESSION_HELD && running_left(x, &stretches[i]) < 0;
-        if (result == SESSION_ENDS || (is_short && !may_wait))
+    for (size_t i = 0; i < sizeof(stretches) / sizeof(stretches[0]); i++) {
+        enum session_result result = running_hold(x, &stretches[i], next);
+        if (result == SESSION_ENDS)
             return session_end(x, stretches[i].kind);
-        asks = asks || result == SESSION_ASKS;
-        short_of = is_short ? i : short_of;
+        all = result > all ? result : all; /* they are in the order of their weight */
     }
-    if (short_of == count) {
-        book->running_short_us = 0;
-        return asks ? SESSION_ASKS : SESSION_HELD;
-    }
-    uint64_t now = clock_now_us();
-    if (!book->running_short_us)
-        book->running_short_us = now;
-    return now - book->running_short_us < SESSION_LATE_US
-               ? SESSION_ASKS
-               : session_end(x, stretches[short_of].kind);
+    if (all != SESSION_SHORT)
+        reserve_book(x)->short_us[next] = 0;
+    return all;
 }

@@ -561,6 +561,14 @@ static void end_deployments(struct service *service)
     watchdog_stop(beats);
 }
 
+/* It may have much to write, and wait for the disk. */
+static void close_content(struct service *service)
+{
+    struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
+    content_close(service->content);
+    watchdog_stop(beats);
+}
+
 static void finish(struct service *service)
 {
     close_questions(service);
@@ -577,7 +585,7 @@ static void finish(struct service *service)
     memory_free(service->workers);
     memory_free(service->marks);
     decisions_close(service->decisions);
-    content_close(service->content);
+    close_content(service);
     service_close_roster(service);
     service_close_ledger(service);
     service_close_policy(service);

@@ -79,6 +79,23 @@ void service_give_directory(struct service *service)
     pthread_mutex_unlock(&service->lock);
 }
 
+/* Once, when <next> takes the place of <before> (NULL = none, or at the start). */
+static void tell_strangers(struct service *service, const struct directory *before,
+                           const struct directory *next)
+{
+    bool was = before && directory_has_stored(before), is = directory_has_stored(next);
+    struct config *config = service_config(service);
+    if (config->anonymous_implied && is && !was)
+        log_line(LOG_WARN, "keys",
+                 "a key is needed from now on, for there are tenants that were made through the "
+                 "API; \"anonymous: true\" lets callers without one in");
+    else if (config->anonymous_implied && was && !is)
+        log_line(LOG_WARN, "keys",
+                 "no key is needed any more, for there is no tenant; \"anonymous: false\" asks for "
+                 "one");
+    config_unref(config);
+}
+
 static void forget_view(struct directory *directory)
 {
     if (directory)
@@ -111,6 +128,8 @@ static bool put_at_once(struct service *service, struct directory *directory)
         service->owed = directory_ref(directory);
     }
     pthread_mutex_unlock(&service->lock);
+    if (good)
+        tell_strangers(service, gone, directory);
     forget_view(gone);
     forget_view(late);
     if (!good)
@@ -161,6 +180,7 @@ static void put_counted(struct service *service, const struct config *config,
     struct directory *gone = put_in_force(service, directory_ref(next));
     pthread_mutex_unlock(&service->lock);
     pthread_mutex_unlock(&service->counts);
+    tell_strangers(service, gone, next);
     forget_view(gone);
     lineage_note(service->lineage, next);
     if (next != directory)

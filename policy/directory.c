@@ -377,6 +377,11 @@ bool directory_has_gained(const struct directory *directory, const struct direct
     return directory->gains != other->gains;
 }
 
+bool directory_has_stored(const struct directory *directory)
+{
+    return directory->members.count > 0;
+}
+
 /* What is equal is shared: see trie.h. */
 bool directory_has_tenants_of(const struct directory *directory, const struct directory *other)
 {

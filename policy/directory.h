@@ -40,6 +40,10 @@ bool directory_has_gained(const struct directory *directory, const struct direct
  * the same version, with a reference for the caller. */
 struct directory *directory_with_keys(struct directory *base, const struct directory *later);
 
+/* Is there a tenant, or a key that is not revoked, that was made through the API? At once, however
+ * many there are. */
+bool directory_has_stored(const struct directory *directory);
+
 /*
  * Who owns <secret>? NULL for a key that is unknown, revoked, expired at <wall_us>, or whose tenant
  * is off: one answer for every failure. By SHA-256, compared in constant time.

@@ -284,6 +284,15 @@ static void put_new_tenant(struct buffer *body)
     buffer_format(body, ",\"serial\":\"%s\"", serial);
 }
 
+/* A new key that is over is a slip, mostly of the year. One that is there may be ended so. */
+static bool will_open(struct asking *asking, const struct roster_record *record, int64_t wall_us)
+{
+    if (record->expires_us == 0 || record->expires_us > wall_us)
+        return true;
+    answer(asking, 400, "'expires_at' is past: the key would never open anything.");
+    return false;
+}
+
 static enum roster_written make(struct asking *asking, const struct json *given)
 {
     struct secret secret = {"", ""};
@@ -303,8 +312,9 @@ static enum roster_written make(struct asking *asking, const struct json *given)
     put_stamp(&body, "updated_at", now);
     members_end(&body);
     struct roster_record *record = read_new(asking, &body);
-    bool good = record && may_stand(asking, record) && may_hand_on(asking, record) &&
-                !is_taken(asking, record) && may_meet(asking, record);
+    bool good = record && will_open(asking, record, now) && may_stand(asking, record) &&
+                may_hand_on(asking, record) && !is_taken(asking, record) &&
+                may_meet(asking, record);
     enum roster_written written = ROSTER_WRITTEN;
     if (good)
         written = keep(asking, record, 201, text_of(secret.words));

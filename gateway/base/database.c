@@ -399,6 +399,14 @@ bool database_file_is_damaged(const char *path)
     return damaged;
 }
 
+bool database_has_moved(struct database *database)
+{
+    int moved = 0;
+    return sqlite3_file_control(database->handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved) ==
+               SQLITE_OK &&
+           moved != 0;
+}
+
 int64_t database_last_row(struct database *database)
 {
     return sqlite3_last_insert_rowid(database->handle);

@@ -65,6 +65,9 @@ bool database_is_damaged(struct database *database);
  * read. */
 bool database_file_is_damaged(const char *path);
 
+/* Is what stands at its path another file, or none? What is written is lost then. */
+bool database_has_moved(struct database *database);
+
 /* The rowid of the row that was inserted last on this connection. */
 int64_t database_last_row(struct database *database);
 

@@ -171,8 +171,10 @@ static void print_store(struct text json)
 {
     char type[NAME_BYTES];
     struct text t = cli_member_text(json, "store.type", type, sizeof type);
-    printf("store      %.*s, %" PRId64 " tenants, %" PRId64 " keys", TEXT_ARGS(t),
-           cli_member_int(json, "keys.tenants"), cli_member_int(json, "keys.keys"));
+    int64_t tenants = cli_member_int(json, "keys.tenants"),
+            keys = cli_member_int(json, "keys.keys");
+    printf("store      %.*s, %" PRId64 " tenant%s, %" PRId64 " key%s", TEXT_ARGS(t), tenants,
+           tenants == 1 ? "" : "s", keys, keys == 1 ? "" : "s");
     if (text_equal(t, TEXT("redis")))
         printf(", %" PRId64 " replicas, answers in %" PRId64 " us",
                cli_member_int(json, "store.replicas"), cli_member_int(json, "store.latency_us"));

@@ -72,6 +72,9 @@ const char *cli_nearest(struct text name, const char *const *names, size_t count
 /* cli/help.c */
 void cli_help(FILE *out);
 void cli_help_command(const struct command *command, FILE *out);
+/* The name of the <i>th command whose words are not those of its row of the help, for tests; NULL
+ * behind the last. */
+const char *cli_help_alone(size_t i);
 int cli_help_topic(struct text topic, FILE *out);
 /* The commands of two words that begin with <family>; false when there are none. */
 bool cli_help_family(struct text family, FILE *out);

@@ -133,12 +133,18 @@ int command_content_rm(struct cli *cli)
     put_parameter(&path, cli, "tenant", "tenant");
     put_parameter(&path, cli, "user", "user");
     put_parameter(&path, cli, "until", "until");
-    int code = buffer_append(&path, "", 1)
-                   ? cli_ask_or_complain(cli, "DELETE", buffer_text(&path).at, &body)
-                   : cli_misuse(cli, "the names are too long");
-    if (code == EXIT_GOOD)
-        fprintf(stderr, "deleted what was said in calls: %" PRId64 "\n",
-                cli_member_int(buffer_text(&body), "deleted"));
+    int code = EXIT_GOOD;
+    if (!buffer_append(&path, "", 1))
+        code = cli_misuse(cli, "the names are too long");
+    int64_t deleted = 0;
+    for (bool more = code == EXIT_GOOD; more;) { /* each question takes some seconds at most */
+        buffer_clear(&body);
+        code = cli_ask_or_complain(cli, "DELETE", buffer_text(&path).at, &body);
+        more = code == EXIT_GOOD && cli_member_is_true(buffer_text(&body), "more");
+        deleted += code == EXIT_GOOD ? cli_member_int(buffer_text(&body), "deleted") : 0;
+    }
+    if (code == EXIT_GOOD || deleted > 0)
+        fprintf(stderr, "deleted what was said in calls: %" PRId64 "\n", deleted);
     buffer_done(&path);
     buffer_done(&body);
     return code;

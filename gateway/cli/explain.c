@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@ enum { REQUEST_MAX = 8 << 20, NAME_BYTES = 256 };
 
 /* ------------------------------------------------------------------------------ the question */
 
+/* False: errno says why; 0 where it is too long. */
 static bool read_file(const char *path, struct buffer *out)
 {
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
@@ -24,10 +26,11 @@ static bool read_file(const char *path, struct buffer *out)
         return false;
     while (fits && (len = fread(piece, 1, sizeof piece, file)) > 0)
         fits = buffer_append(out, piece, len);
-    bool good = fits && !ferror(file);
+    int why = fits && ferror(file) ? errno : 0;
     if (file != stdin)
         fclose(file);
-    return good;
+    errno = why;
+    return fits && why == 0;
 }
 
 /* "x-region: eu, x-tier: gold" as members. */
@@ -200,7 +203,8 @@ int command_explain(struct cli *cli)
     buffer_init(&question, 2 * REQUEST_MAX);
     buffer_init(&body, CLI_ANSWER_BYTES_MAX);
     if (!read_file(cli->argv[0], &request))
-        complaint_print("%s cannot be read, or is too long", cli->argv[0]);
+        complaint_print("%s %s%s", cli->argv[0], errno != 0 ? "cannot be read: " : "is too long",
+                        errno != 0 ? strerror(errno) : "");
     else if (!scan_is_valid(buffer_text(&request)))
         complaint_print("%s is no JSON", cli->argv[0]);
     else if (!write_question(cli, buffer_text(&request), &question))

@@ -92,6 +92,7 @@ static const struct alone {
     {"upgrade", "start the program anew in place, and drop nothing"},
     {"status", "what the running sluice does, and how its targets are"},
     {"healthcheck", "is it ready? exits 0 if so, else 1"},
+    {"export", "single calls from the ledger, the oldest first"},
     {"logs", "calls as they are booked, the last ones or as they come"},
     {"trace", "one call: who, where it went, why there, how long, what it cost"},
     {"top", "who spends now, and how the targets are, every two seconds"},
@@ -110,6 +111,11 @@ static const struct alone {
     {"completion", "completion for your shell"},
     {"version", "which it is"},
 };
+
+const char *cli_help_alone(size_t i)
+{
+    return i < sizeof alone / sizeof alone[0] ? alone[i].name : NULL;
+}
 
 static const char *summary_of(const struct command *command)
 {
@@ -174,6 +180,7 @@ static const struct topic topics[] = {
               "STATE/ledger/      journals that are not in it yet\n"
               "STATE/answers.db   kept answers to calls with an Idempotency-Key\n"
               "STATE/decisions/   how targets were chosen, for sluice replay\n"
+              "STATE/content.db   what was said in calls, with store.capture: full\n"
               "STATE/jobs/        calls that are answered later, with their files\n"
               "STATE/deployments.db  model servers that were made at run time\n"
               "STATE/admin.sock   how status, reload and drain reach the running sluice\n"

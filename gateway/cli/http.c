@@ -19,9 +19,10 @@ enum { IN_BYTES_MAX = 256 << 10, HEAD_BYTES_MAX = 64 << 10, READ_BYTES = 16 << 1
 char *cli_gateway_url(const char *url)
 {
     struct text given = text_of(url != NULL ? url : "http://127.0.0.1:8080");
-    while (text_ends(given, TEXT("/")))
+    bool is_path = text_starts(given, TEXT("unix:"));
+    while (!is_path && text_ends(given, TEXT("/")))
         given.len--;
-    if (text_ends(given, TEXT("/v1")))
+    if (!is_path && text_ends(given, TEXT("/v1")))
         given.len -= 3;
     return memory_format("%.*s", TEXT_ARGS(given));
 }

@@ -18,7 +18,7 @@
 #include "gateway/http/head.h"
 
 /* Where the gateway is, by --url or by default. With /v1 or a / at its end, as SDKs are given it,
- * it is the same. memory_free() it. */
+ * it is the same; what is behind unix: is a path, and stays. memory_free() it. */
 char *cli_gateway_url(const char *url);
 
 struct cli_request {

@@ -157,7 +157,7 @@ static void print_banner(const struct config *config, uint64_t took_us)
     print_providers(config);
     fprintf(stderr,
             "  store      embedded, %s\n"
-            "  keys       none needed here: only this machine can connect\n"
+            "  keys       none needed while there is no tenant: only this machine can connect\n"
             "\n"
             "  API        http://%s/v1\n"
             "  dashboard  http://%s/ui/ (with the admin key, shown at the first start)\n"
@@ -245,5 +245,7 @@ int command_mock(struct cli *cli)
         !read_count(cli, "tokens", &options.tokens) || !read_count(cli, "seed", &seed))
         return cli_misuse(cli, "--rate, --tokens and --seed take whole numbers");
     options.seed = (uint64_t)seed;
+    if (!mock_may_listen(options.address))
+        return cli_misuse(cli, "--address is IP:PORT or unix:/PATH, not \"%s\"", options.address);
     return mock_serve(&options);
 }

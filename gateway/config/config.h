@@ -309,7 +309,7 @@ struct config {
     struct guard *guard;             /* NULL = no rules */
     bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
     bool aws_signatures;             /* clients of Bedrock may sign their calls (signature.h) */
-    bool anonymous_implied;          /* for the file has no tenant, and does not say `false` */
+    bool anonymous_implied;          /* for the file has no tenant: see anonymous.h */
     const struct key *anonymous_key; /* who such a caller is */
 
     struct {

@@ -506,7 +506,7 @@ const struct option config_options[] = {
     {.name = "models", .type = OPTION_LIST, .where = ROOT(models), .inner = model, .size = sizeof(struct model_draft), .help = "What clients ask for, and where it runs."},
     {.name = "routing", .type = OPTION_SECTION, .inner = routing_options, .help = "Which target next."},
     {.name = "tenants", .type = OPTION_LIST, .where = ROOT(tenants), .inner = tenant_options, .size = sizeof(struct tenant_draft), .help = "Who may call what. Declared here: shown in the UI, not editable there."},
-    {.name = "anonymous", .type = OPTION_BOOL, .where = CONFIG(anonymous), .fallback = "false", .help = "No key needed; an error on a non-loopback listener. Not set, and no tenants in the file, and no jwt: on loopback no key is needed either."},
+    {.name = "anonymous", .type = OPTION_BOOL, .where = CONFIG(anonymous), .fallback = "false", .help = "No key needed; an error on a non-loopback listener. Not set, and no tenants, neither in the file nor made through the API, and no jwt: on loopback no key is needed either."},
     {.name = "aws_signatures", .type = OPTION_BOOL, .where = CONFIG(aws_signatures), .fallback = "false", .help = "Bedrock's clients may sign their calls, as TENANT:KEY with the SHA-256 of the key; what is kept of a key then opens as much as the key."},
     {.name = "jwt", .type = OPTION_SECTION, .inner = jwt_options, .fallback = "null", .help = "Tokens of an identity provider as keys; in the ledger the key is token: and the sub of the token."},
     {.name = "limits", .type = OPTION_SECTION, .inner = limits_options, .help = "How limits are kept and told, and those of tenants and keys that set none."},

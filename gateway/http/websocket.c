@@ -88,16 +88,18 @@ static bool is_control(const struct websocket *ws)
 static void skip(struct websocket *ws)
 {
     ws->skipping = true;
+    ws->lost += buffer_length(&ws->message);
     buffer_done(&ws->message);
 }
 
 static void keep(struct websocket *ws, struct text piece)
 {
-    if (is_control(ws) || ws->skipping || piece.len == 0)
+    if (is_control(ws) || piece.len == 0)
         return;
-    char *room = buffer_room(&ws->message, piece.len);
+    char *room = ws->skipping ? NULL : buffer_room(&ws->message, piece.len);
     if (!room) {
         skip(ws);
+        ws->lost += piece.len;
         return;
     }
     memcpy(room, piece.at, piece.len);
@@ -170,8 +172,10 @@ bool websocket_feed(struct websocket *ws, struct text bytes)
         if (websocket_is_between(ws))
             ws->whole = all - bytes.len;
     }
-    if (ws->broken)
-        buffer_done(&ws->message);
+    if (ws->broken) {
+        skip(ws);
+        ws->lost += bytes.len;
+    }
     return !ws->broken;
 }
 

@@ -18,7 +18,8 @@ struct websocket {
     unsigned char header[14];
     unsigned char mask[4];
     uint64_t left, offset;
-    size_t whole;          /* so much of what was fed last ended with a whole message */
+    uint64_t lost; /* bytes of messages that were never given out; whoever counts them clears it */
+    size_t whole;  /* so much of what was fed last ended with a whole message */
     struct buffer message; /* of the text message being put together; limit = the longest kept */
     void (*on_message)(struct websocket *ws, struct text message);
     void (*on_close)(struct websocket *ws);

@@ -223,22 +223,39 @@ static int listen_unix(const char *path)
 }
 
 /* "127.0.0.1:9999" or "[::1]:9999": numbers, no names. */
-static int listen_tcp(const char *address)
+/* For freeaddrinfo(); NULL: it is no address. */
+static struct addrinfo *read_tcp(const char *address)
 {
     char host[64];
     const char *colon = strrchr(address, ':');
     struct text name = {address, colon != NULL ? (size_t)(colon - address) : 0};
     if (name.len > 1 && name.at[0] == '[' && name.at[name.len - 1] == ']')
         name = (struct text){name.at + 1, name.len - 2};
-    if (colon == NULL || name.len == 0 || name.len >= sizeof(host)) {
-        errno = EINVAL;
-        return -1;
-    }
+    if (colon == NULL || colon[1] == 0 || name.len == 0 || name.len >= sizeof(host))
+        return NULL;
     snprintf(host, sizeof(host), "%.*s", TEXT_ARGS(name));
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
-    struct addrinfo *found;
-    if (getaddrinfo(host, colon + 1, &hints, &found) != 0) {
+    struct addrinfo *found = NULL;
+    return getaddrinfo(host, colon + 1, &hints, &found) == 0 ? found : NULL;
+}
+
+bool mock_may_listen(const char *address)
+{
+    if (address == NULL)
+        return true;
+    if (strncmp(address, "unix:", 5) == 0)
+        return address[5] != 0;
+    struct addrinfo *found = read_tcp(address);
+    if (found != NULL)
+        freeaddrinfo(found);
+    return found != NULL;
+}
+
+static int listen_tcp(const char *address)
+{
+    struct addrinfo *found = read_tcp(address);
+    if (found == NULL) {
         errno = EINVAL;
         return -1;
     }

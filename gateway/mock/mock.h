@@ -29,6 +29,9 @@ struct mock_options {
     bool quiet;                /* print no address */
 };
 
+/* Is <address> (NULL = the usual one) of a form that mock_serve() can listen on? */
+bool mock_may_listen(const char *address);
+
 /* Serve until SIGTERM or SIGINT; prints "mock: listening on ADDRESS" to stderr when it does.
  * Returns an exit code: 0, or 1 when it cannot listen. */
 int mock_serve(const struct mock_options *options);

@@ -2,6 +2,7 @@
 """What was known of each target when one was chosen is kept; replay asks another policy."""
 
 import json
+import shutil
 import time
 
 import jsonschema
@@ -147,6 +148,18 @@ def test_the_admin_api_is_asked(kept):
 def test_the_admin_api_says_what_is_wrong(kept, body, field, words):
     answer = asked(kept[1], body)
     assert answer.status == 400 and answer.json["field"] == field and words in answer.json["detail"], answer
+
+
+def test_decisions_that_cannot_be_read_are_not_none(kept):
+    gate = kept[1]
+    (gate.state / "decisions" / "9999999999999999.decisions").mkdir()
+    answer = asked(gate, {"policy": {"name": "cheap", "strategy": "cost"}})
+    (gate.state / "decisions" / "9999999999999999.decisions").rmdir()
+    assert answer.status == 500 and "cannot be read" in answer.json["detail"], answer
+    with Sluice(config_for("http://127.0.0.1:1", store={"retention": {"decisions": "0s"}})) as other:
+        shutil.rmtree(other.state / "decisions", ignore_errors=True)
+        answer = asked(other, {"policy": {"name": "cheap", "strategy": "cost"}})
+        assert answer.status == 200 and answer.json["calls"] == 0, answer
 
 
 def test_a_record_is_small(kept):

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from harness import KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Sluice, Upstream, chat_body, config_for, eventually, merged, model_for, tenants
+from harness import KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Sluice, Upstream, chat_body, config_for, eventually, merged, model_for, run_cli, tenants
 from redis_servers import Redis
 from replicas import shared
 
@@ -253,6 +253,20 @@ def test_tenants_take_turns(upstream):
             ended(gate, name)
     assert order.count("acme") == 8 and order.count("globex") == 3
     assert max(i for i, who in enumerate(order) if who == "globex") <= 8, order
+
+
+def test_a_job_without_a_key_is_not_run_once_one_is_needed(upstream):
+    slow = Slow(upstream)
+    with Sluice(config_for(upstream, tenants=[], jobs={"concurrency": 1})) as gate:
+        names = [submit(gate, None) for _ in range(2)]
+        eventually(lambda: len(slow.calls) == 1, what="the first one runs")
+        assert run_cli("-c", gate.file, "tenants", "set", "local", "--models", "*", env=gate.env).returncode == 0
+        key = run_cli("-c", gate.file, "keys", "create", "see", "--tenant", "local", env=gate.env).stdout.strip()
+        eventually(lambda: gate.get("/v1/models", key=None).status == 401)
+        slow.go.set()
+        found = [ended(gate, name, key=key) for name in names]
+        assert [one["status"] for one in found] == ["COMPLETED", "FAILED"] and "opens nothing" in str(found[1]), found
+        assert len(slow.calls) == 1
 
 
 def test_only_so_many_of_a_tenant_run_at_once(upstream):

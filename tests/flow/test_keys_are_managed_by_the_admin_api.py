@@ -247,6 +247,7 @@ def test_what_the_file_has_is_shown_and_not_changed(gate):
     ({"name": "x", "tenant": "acme", "budget": {"amount": "12 EUR"}}, "amount"),
     ({"name": "x", "tenant": "acme", "budget": {"amount": "12 USD", "period": "fortnight"}}, "period"),
     ({"name": "x", "tenant": "acme", "expires_at": "soon"}, "expires_at"),
+    ({"name": "x", "tenant": "acme", "expires_at": "2020-01-01"}, "is past"),
     ({"name": "x", "tenant": "acme", "models": "fast"}, "models"), ({"name": 5, "tenant": "acme"}, "name")])
 def test_a_bad_body_is_a_problem(gate, body, word):
     answer = ask(gate, "/keys", "POST", body)
@@ -264,6 +265,7 @@ def test_what_is_not_there(gate, place):
 def test_commands_say_what_is_wrong(gate):
     for args, code, word in (
             (("keys", "create", "x", "--tenant", "nobody"), (1, 5), "nobody"), (("keys", "show", "key_none"), (5,), "not found"),
+            (("keys", "create", "x", "--tenant", "acme", "--expires", "2020-01-01"), (1,), "is past"),
             (("keys", "create", "x"), (2,), "--tenant"), (("keys", "show"), (2,), "which key"),
             (("keys", "create", "x", "--tenant", "acme", "--limits", "60"), (2,), "no limit"),
             (("keys", "create", "main", "--tenant", "acme"), (1,), "409"), (("tenants", "rm", "acme"), (1,), "409")):

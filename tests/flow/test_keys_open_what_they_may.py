@@ -1,8 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a key is read, what it opens, and what a second one does."""
 
+import json
+
 import pytest
-from harness import KEY_ACME, KEY_ACME_FAST, KEY_EXPIRED, KEY_GLOBEX, KEY_WRONG, Sluice, config_for, run_cli, sha256_hash
+from harness import (
+    KEY_ACME,
+    KEY_ACME_FAST,
+    KEY_EXPIRED,
+    KEY_GLOBEX,
+    KEY_WRONG,
+    Sluice,
+    config_for,
+    eventually,
+    merged,
+    run_cli,
+    sha256_hash,
+)
 
 BODY = {"model": "fast", "messages": []}
 
@@ -53,6 +67,49 @@ def test_without_keys_only_loopback_is_served(upstream):
             assert gate.chat(key=key).status == 200
         rows = gate.usage(by="tenant")
         assert [row["tenant"] for row in rows] == ["local"], rows
+
+
+def strangers(gate, status):
+    """They get it, whichever worker they meet."""
+    eventually(lambda: all(gate.chat(key=key).status == status for key in (None, "sk-anything", KEY_WRONG, None, None, None)),
+               what=f"callers without a key get {status}")
+
+
+def test_the_first_tenant_that_is_made_asks_all_for_a_key(upstream):
+    """Nobody's budget holds a caller without a key: it is for who has nobody to tell apart."""
+    needed, over = "a key is needed from now on", "no key is needed any more"
+    with Sluice(config_for(upstream, tenants=[])) as gate:
+        strangers(gate, 200)
+        (gate.directory / "request.json").write_text(json.dumps(BODY))
+        assert gate.cli("explain", gate.directory / "request.json").returncode == 0
+        assert needed not in gate.log()
+        assert run_cli("-c", gate.file, "tenants", "set", "api1", "--models", "fast", env=gate.env).returncode == 0
+        strangers(gate, 401)
+        eventually(lambda: gate.log().count(needed) == 1, what="the log says so, once")
+        asked = gate.cli("explain", gate.directory / "request.json")
+        assert asked.returncode != 0 and "whose call" in asked.stderr, asked
+        key = run_cli("-c", gate.file, "keys", "create", "k", "--tenant", "api1", env=gate.env).stdout.strip()
+        assert gate.chat(key=key).status == 200
+        assert gate.cli("reload").returncode == 0
+        strangers(gate, 401)
+        gate.stop()
+        gate.start()
+        assert gate.chat(key=None).status == 401 and gate.chat(key=key).status == 200, "nor from the first call on"
+        strangers(gate, 401)
+        gate.write(merged(gate.config, {"anonymous": True}))
+        assert gate.cli("reload").returncode == 0
+        strangers(gate, 200)
+        gate.write({name: value for name, value in gate.config.items() if name != "anonymous"})
+        assert gate.cli("reload").returncode == 0
+        strangers(gate, 401)
+        (item,) = json.loads(run_cli("-c", gate.file, "keys", "ls", "--format", "json", env=gate.env).stdout)
+        assert run_cli("-c", gate.file, "keys", "revoke", item["id"], env=gate.env).returncode == 0
+        strangers(gate, 401)
+        assert run_cli("-c", gate.file, "tenants", "rm", "api1", env=gate.env).returncode == 0
+        strangers(gate, 200)
+        assert gate.chat(key=key).status == 401, "what was revoked opens nothing, all the same"
+        eventually(lambda: gate.log().count(over) == 1 and gate.log().count(needed) == 2, what="and what was after each start")
+        assert {row["tenant"] for row in gate.usage(by="tenant")} == {"local", "api1"}
 
 
 def test_without_keys_a_listener_for_the_world_refuses_to_start(upstream, tmp_path):

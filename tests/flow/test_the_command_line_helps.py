@@ -70,6 +70,9 @@ def test_a_family_of_commands_has_help(family, word):
     (["nonsense"], 'unknown command "nonsense"\n', 2),
     (["hash-key", "--new", "my-key"], "either --new or a KEY", 2),
     (["--admin", "foo", "status"], "does not begin with http://", 2),
+    (["mock", "--address", "foo"], '--address is IP:PORT or unix:/PATH, not "foo"', 2),
+    (["mock", "--address", "127.0.0.1:"], "--address is IP:PORT", 2),
+    (["explain", "/none.json"], "/none.json cannot be read: No such file or directory\n", 1),
     (["--admin", "http://127.0.0.1:1", "--admin-key-file", "/none", "status"], "/none: No such file or directory\n", 5),
 ])
 def test_a_slip_is_answered_with_what_was_wrong(words, says, code):

@@ -62,13 +62,25 @@ def call_of(gate, answer):
 
 
 def content_of(gate, answer):
-    return call_of(gate, answer)["content"]
+    """What is kept of it, once it has been written."""
+    return eventually(lambda: call_of(gate, answer)["content"], what="it is kept")
+
+
+def is_not_kept(gate, answer):
+    return call_of(gate, answer)["content"] is None
 
 
 def delete(gate, query):
-    answer = ask(gate, "DELETE", "/content" + query)
-    assert answer.status == 200, answer
-    return answer.json["deleted"]
+    def once():
+        answer = ask(gate, "DELETE", "/content" + query)
+        assert answer.status in (200, 503), answer
+        return answer if answer.status == 200 else None  # what waits is not written yet: again
+
+    deleted, more = 0, True
+    while more:
+        answer = eventually(once, what="it is deleted").json
+        deleted, more = deleted + answer["deleted"], answer["more"]
+    return deleted
 
 
 def chat(gate, **fields):
@@ -78,7 +90,7 @@ def chat(gate, **fields):
 @pytest.mark.parametrize("capture", ["metadata", "none"])
 def test_nothing_that_is_said_is_kept_unless_asked_for(up, capture):
     with Sluice(configure(up, capture)) as gate:
-        assert content_of(gate, chat(gate)) is None
+        assert is_not_kept(gate, chat(gate))
         assert delete(gate, "?tenant=acme") == 0
         assert not list(gate.state.glob("content*"))
         assert gate.metric("sluice_content_kept_total") == gate.metric("sluice_content_dropped_total") == 0
@@ -122,7 +134,7 @@ def test_of_a_call_that_a_guardrail_stopped_nothing_is_kept(up):
     with Sluice(configure(up, guardrails=[guard])) as gate:
         answer = chat(gate)
         assert answer.status == 400, answer
-        assert content_of(gate, answer) is None
+        assert is_not_kept(gate, answer)
 
 
 def test_of_an_answer_that_a_guardrail_stopped_only_the_question_is_kept(up):
@@ -157,7 +169,7 @@ def test_tenants_may_forbid_it(up):
     config["tenants"] = tenants
     with Sluice(config) as gate:
         theirs = gate.chat(key=KEY_GLOBEX)
-        assert content_of(gate, gate.chat()) is None and content_of(gate, theirs)["output"] == said("Hello there")
+        assert is_not_kept(gate, gate.chat()) and content_of(gate, theirs)["output"] == said("Hello there")
 
 
 def test_only_admins_see_it_and_delete_it(up):
@@ -197,7 +209,7 @@ def test_a_reload_turns_it_on_and_off(up):
                 within = chat(gate)
         after = chat(gate)
         assert content_of(gate, within)["input"] == HEARD, "what was kept stays until it is old"
-        assert content_of(gate, before) is None and content_of(gate, after) is None
+        assert is_not_kept(gate, before) and is_not_kept(gate, after)
 
 
 def test_it_outlives_a_restart_and_ends_with_its_time(up):
@@ -234,16 +246,26 @@ def test_it_is_deleted_when_somebody_asks(up):
         assert delete(gate, "?tenant=acme&until=2001-01-01") == 0
         assert delete(gate, "?tenant=globex&user=ada") == 0
         assert delete(gate, "?tenant=acme&user=ada") == 1
-        assert content_of(gate, ada) is None and content_of(gate, bob) and content_of(gate, eve)
+        assert is_not_kept(gate, ada) and content_of(gate, bob) and content_of(gate, eve)
         files = b"".join(path.read_bytes() for path in gate.state.glob("content*"))
         assert b"secret-of-ada" not in files, "it is overwritten"
         assert b"secret-of-bob" in files
         done = run_cli("content", "rm", "-c", gate.file, "--tenant", "globex", env=gate.env)
         assert done.returncode == 0 and "calls: 1" in done.stderr, done
-        assert content_of(gate, eve) is None and content_of(gate, bob)
+        assert is_not_kept(gate, eve) and content_of(gate, bob)
         assert call_of(gate, eve)["user"] == "eve", "what the ledger has stays"
         assert ask(gate, "DELETE", "/content").status == 400
         assert run_cli("content", "rm", "-c", gate.file, env=gate.env).returncode == 2
+
+
+def test_the_command_asks_until_all_is_deleted():
+    def answer(call):
+        call.respond(200, {"deleted": 3, "more": len(admin.calls) < 3})
+
+    with Upstream(answer=answer) as admin:
+        done = run_cli("--admin", f"http://127.0.0.1:{admin.port}", "content", "rm", "--tenant", "acme", env={"SLUICE_ADMIN_KEY": ADMIN})
+        assert done.returncode == 0 and "calls: 9" in done.stderr, done
+        assert [(call.method, call.target) for call in admin.calls] == [("DELETE", "/admin/v1/content?tenant=acme")] * 3
 
 
 def test_tenants_below_are_meant_too(up):
@@ -281,7 +303,7 @@ def test_a_full_disk_costs_what_was_said_and_no_call(up):
 
             eventually(dropped, within=60, what="what does not fit is dropped")
             disk.make_room()
-            eventually(lambda: content_of(gate, chat(gate)), within=60, what="it is kept again")
+            eventually(lambda: call_of(gate, chat(gate))["content"], within=60, what="it is kept again")
     finally:
         disk.end()
         shutil.rmtree(ledger)
@@ -292,11 +314,32 @@ def test_a_broken_file_costs_what_was_said_and_no_call(up):
         (gate.state / "content.db").write_bytes(b"no database" * 1000)
         gate.start()
         answer = chat(gate)
-        assert answer.status == 200 and content_of(gate, answer) is None
+        assert answer.status == 200 and is_not_kept(gate, answer)
         assert gate.metric("sluice_content_dropped_total") == 1
         assert ask(gate, "DELETE", "/content?tenant=acme").status == 503
         (gate.state / "content.db").unlink()
         assert content_of(gate, chat(gate))["output"] == said("Hello there")
+
+
+@pytest.mark.parametrize("ends", [("",), ("", "-wal", "-shm")])
+def test_a_file_that_was_removed_begins_anew(up, ends):
+    with Sluice(configure(up)) as gate:
+        before = chat(gate)
+        assert content_of(gate, before)
+        for end in ends:
+            (gate.state / f"content.db{end}").unlink()
+        after = chat(gate)
+        assert content_of(gate, after)["output"] == said("Hello there") and is_not_kept(gate, before)
+        assert delete(gate, "?tenant=acme") == 1
+        assert is_not_kept(gate, after)
+
+
+def test_of_a_call_that_cannot_be_read_is_said_that_it_is_cut(up):
+    with Sluice(configure(up)) as gate:
+        answer = chat(gate, messages=[{"role": "user", "content": 5}])
+        assert answer.status == 200, answer
+        content = content_of(gate, answer)
+        assert content["input"] is None and content["cut"] is True and content["output"] == said("Hello there")
 
 
 def test_of_nothing_only_what_money_needs_is_kept(up):

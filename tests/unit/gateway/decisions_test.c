@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <setjmp.h>
@@ -290,6 +291,26 @@ static void a_time_is_looked_at_and_little_besides(void **state)
     }
 }
 
+/* No folder is no decision; what cannot be read is another thing. */
+static void why_they_cannot_be_read_is_told(void **state)
+{
+    const struct place *place = *state;
+    char path[256], first[128];
+    size_t seen = 0;
+    errno = 0;
+    assert_false(decisions_each(place->directory, 0, count_one, &seen));
+    assert_int_equal(errno, ENOENT);
+    put_many(place, 1, DAY_US, MUCH);
+    snprintf(path, sizeof(path), "%s/9999999999999999.decisions", place->directory);
+    assert_int_equal(mkdir(path, 0700), 0); /* even root cannot read it as a file */
+    assert_false(decisions_each(place->directory, 0, count_one, &seen));
+    assert_int_equal(errno, EISDIR);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(file_count(place, first), 1);
+    assert_false(decisions_each(first, 0, count_one, &seen));
+    assert_int_equal(errno, ENOTDIR);
+}
+
 static void where_nothing_can_be_written_nothing_waits(void **state)
 {
     struct place *place = *state;
@@ -314,6 +335,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_torn_end_is_passed_over, begin, end),
         cmocka_unit_test_setup_teardown(what_is_old_or_too_much_is_deleted, begin, end),
         cmocka_unit_test_setup_teardown(a_time_is_looked_at_and_little_besides, begin, end),
+        cmocka_unit_test_setup_teardown(why_they_cannot_be_read_is_told, begin, end),
         cmocka_unit_test_setup_teardown(where_nothing_can_be_written_nothing_waits, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

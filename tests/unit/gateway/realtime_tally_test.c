@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "gateway/realtime_tally.h"
 /* after those above */
@@ -147,6 +148,87 @@ static void test_what_may_be_read_as_words_is_no_sound(void **state)
     }
 }
 
+#define CREATE_OF_OWN "{\"type\":\"response.create\",\"response\":{\"input\":[]}}"
+
+static void say(struct realtime_tally *tally, const char *message)
+{
+    realtime_tally_said(tally, text_of(message));
+}
+
+static void test_an_input_of_its_own_leaves_the_conversation_to_be_read(void **state)
+{
+    static const char *const creates[] = {
+        CREATE_OF_OWN, "{\"type\":\"response\\u002ecreate\",\"response\":{\"input\":[]}}",
+        "{\"type\":\"response.create\",\"response\":{\"\\u0069nput\":[]}}",
+        "{\"type\":\"response.create\",\"type\":\"x\",\"response\":{\"input\":[]}}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(creates) / sizeof(creates[0]); i++) {
+        struct realtime_tally tally = begun(0);
+        say(&tally, "1234567890");
+        say(&tally, creates[i]);
+        hear(&tally, CREATED);
+        end(&tally, DONE, (struct usage){.input_tokens = 12, .output_tokens = 3});
+        int64_t unread = 10 + (int64_t)strlen(creates[i]);
+        assert_int_equal(most(&tally, true).input_tokens, 15 + unread);
+        /* The next one reads it. */
+        hear(&tally, CREATED);
+        end(&tally, DONE, (struct usage){.input_tokens = 50, .output_tokens = 4});
+        assert_int_equal(most(&tally, true).input_tokens, 54);
+    }
+}
+
+static void test_a_conversation_is_taken_for_as_long_as_it_was(void **state)
+{
+    struct realtime_tally tally = begun(1000);
+    (void)state;
+    end(&tally, DONE,
+        (struct usage){.input_tokens = 60, .output_tokens = 40, .audio_output_tokens = 30});
+    say(&tally, "1234567890");
+    hear(&tally, CREATED);
+    end(&tally, DONE, (struct usage){.input_tokens = 5, .output_tokens = 1});
+    assert_int_equal(most(&tally, true).input_tokens, 110);
+    assert_int_equal(most(&tally, true).audio_input_tokens, 30);
+    hear(&tally, CREATED);
+    end(&tally, DONE, (struct usage){.input_tokens = 5000});
+    assert_int_equal(most(&tally, true).input_tokens, 1000);
+}
+
+static void test_of_two_at_once_one_may_not_have_read_it(void **state)
+{
+    struct realtime_tally tally = begun(0);
+    (void)state;
+    hear(&tally, CREATED);
+    say(&tally, "1234567890");
+    say(&tally, CREATE_OF_OWN);
+    hear(&tally, CREATED);
+    end(&tally, DONE, (struct usage){.input_tokens = 12, .output_tokens = 3});
+    end(&tally, DONE, (struct usage){.input_tokens = 40, .output_tokens = 10});
+    assert_int_equal(most(&tally, true).input_tokens, 50 + 10 + strlen(CREATE_OF_OWN));
+}
+
+static void test_what_only_stops_a_response_is_not_read(void **state)
+{
+    struct realtime_tally tally = begun(0);
+    (void)state;
+    say(&tally, "{\"type\":\"response.cancel\",\"response_id\":\"resp_1\"}");
+    assert_int_equal(tally.said_bytes, 0);
+    say(&tally, "{\"type\":\"response.cancel\",\"type\":\"response.cancel\"}");
+    assert_true(tally.said_bytes > 0);
+}
+
+/* A provider that never says that one has ended. */
+static void test_any_number_may_be_open(void **state)
+{
+    struct realtime_tally tally = begun(1000);
+    (void)state;
+    end(&tally, DONE, (struct usage){.input_tokens = 60, .output_tokens = 40});
+    tally.open = 3000000000U;
+    assert_int_equal(most(&tally, false).input_tokens, 100 * 3000000000LL);
+    assert_int_equal(most(&tally, true).input_tokens, 100 * 3000000001LL);
+    tally.context = tally.context_most = INT64_MAX / 1024;
+    assert_int_equal(most(&tally, true).input_tokens, INT64_MAX / 1024);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +238,11 @@ int main(void)
         cmocka_unit_test(test_two_at_once_are_both_counted),
         cmocka_unit_test(test_sound_is_few_tokens_for_its_length),
         cmocka_unit_test(test_what_may_be_read_as_words_is_no_sound),
+        cmocka_unit_test(test_an_input_of_its_own_leaves_the_conversation_to_be_read),
+        cmocka_unit_test(test_a_conversation_is_taken_for_as_long_as_it_was),
+        cmocka_unit_test(test_of_two_at_once_one_may_not_have_read_it),
+        cmocka_unit_test(test_what_only_stops_a_response_is_not_read),
+        cmocka_unit_test(test_any_number_may_be_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

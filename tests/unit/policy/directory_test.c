@@ -477,6 +477,34 @@ static void keys_can_be_those_of_a_later_view(void **state)
     directory_unref(between);
 }
 
+/* Whether anybody may call without a key hangs on it. */
+static void what_was_made_is_known_without_a_look(void **state)
+{
+    (void)state;
+    static const struct roster_file nothing;
+    struct directory *view = directory_new(&file);
+    assert_false(directory_has_stored(view)); /* what the file has is not */
+    put_tenant(view, "t", "acme", "");
+    assert_true(directory_has_stored(view));
+    struct directory *copy = directory_copy(view), *bare = directory_copy(view);
+    put_key(copy, "a", "t", "");
+    directory_drop(copy, RECORD_TENANT, TEXT("t"));
+    assert_true(directory_has_stored(copy)); /* a key alone is enough */
+    directory_set_file(copy, &nothing);
+    assert_true(directory_has_stored(copy));
+    struct directory *mixed = directory_with_keys(bare, copy);
+    assert_true(directory_has_stored(mixed));
+    put_key(copy, "a", "t", ",\"revoked_at\":\"2026-01-01\"");
+    assert_false(directory_has_stored(copy));
+    directory_drop(bare, RECORD_TENANT, TEXT("t"));
+    assert_false(directory_has_stored(bare));
+    assert_true(directory_has_stored(view));
+    directory_unref(view);
+    directory_unref(copy);
+    directory_unref(bare);
+    directory_unref(mixed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -493,6 +521,7 @@ int main(void)
         cmocka_unit_test(all_can_be_walked_over),
         cmocka_unit_test(whether_tenants_are_the_same_is_seen),
         cmocka_unit_test(keys_can_be_those_of_a_later_view),
+        cmocka_unit_test(what_was_made_is_known_without_a_look),
         cmocka_unit_test_setup_teardown(an_empty_secret_is_nobodys, begin, begin),
     };
     return cmocka_run_group_tests(tests, begin, NULL);

@@ -368,6 +368,8 @@ static void what_is_wrong_is_named(void **state)
         {"{\"name\":\"a\",\"tenant\":\"acme\",\"expires_at\":\"soon\"}", "'expires_at'"},
         {"{\"name\":\"a\",\"tenant\":\"acme\",\"expires_at\":\"2027-02-30\"}", "'expires_at'"},
         {"{\"name\":\"a\",\"tenant\":\"acme\",\"expires_at\":1}", "'expires_at'"},
+        {"{\"name\":\"a\",\"tenant\":\"acme\",\"expires_at\":\"2020-01-01\"}",
+         "'expires_at' is past"},
         {"{\"name\":\"a\",\"tenant\":\"acme\",\"limits\":[]}", "'limits'"},
         {"{\"name\":\"a\",\"tenant\":\"acme\",\"limits\":{\"request_per_minute\":1}}",
          "'requests_per_minute'"},

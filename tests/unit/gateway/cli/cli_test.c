@@ -13,6 +13,7 @@
 /* after those above */
 #include <cmocka.h>
 
+#include "gateway/base/memory.h"
 #include "gateway/cli/ask.h"
 #include "gateway/cli/http.h"
 #include "gateway/cli/table.h"
@@ -185,6 +186,53 @@ static void test_help_names_what_runs_and_nothing_else(void **state)
 }
 
 /* The shell itself says whether the script is one, and what it would offer. */
+/* Of those in one row of the help each has the summary of the row. */
+static bool shares_its_row(const struct command *c)
+{
+    bool as_before = c != cli_commands && strcmp(c[-1].summary, c->summary) == 0;
+    return as_before || (c[1].name != NULL && strcmp(c[1].summary, c->summary) == 0);
+}
+
+static bool has_words_of_its_own(const struct command *c)
+{
+    for (size_t i = 0; cli_help_alone(i) != NULL; i++)
+        if (strcmp(cli_help_alone(i), c->name) == 0)
+            return true;
+    return false;
+}
+
+/* Words that are kept for a command must be for one that is there; whoever shares a row has some.
+ */
+static void test_words_for_one_command_are_for_one(void **state)
+{
+    (void)state;
+    for (size_t i = 0; cli_help_alone(i) != NULL; i++) {
+        const struct command *command = cli_command_find(text_of(cli_help_alone(i)));
+        if (command == NULL)
+            fail_msg("%s is no command", cli_help_alone(i));
+    }
+    for (const struct command *c = cli_commands; c->name != NULL; c++)
+        if (shares_its_row(c) && !has_words_of_its_own(c))
+            fail_msg("%s has no words of its own", c->name);
+}
+
+static void test_urls_of_the_gateway(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {NULL, "http://127.0.0.1:8080"},
+        {"http://h:1/v1/", "http://h:1"},
+        {"http://h:1/x/v1", "http://h:1/x"},
+        {"unix:/run/sluice/v1", "unix:/run/sluice/v1"},
+        {"unix:/run/sluice/", "unix:/run/sluice/"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *url = cli_gateway_url(rows[i][0]);
+        assert_string_equal(url, rows[i][1]);
+        memory_free(url);
+    }
+}
+
 static void test_bash_completes(void **state)
 {
     (void)state;
@@ -399,6 +447,8 @@ int main(void)
         cmocka_unit_test(test_did_you_mean),
         cmocka_unit_test(test_help_fits_a_terminal),
         cmocka_unit_test(test_help_names_what_runs_and_nothing_else),
+        cmocka_unit_test(test_words_for_one_command_are_for_one),
+        cmocka_unit_test(test_urls_of_the_gateway),
         cmocka_unit_test(test_bash_completes),
         cmocka_unit_test(test_other_shells),
         cmocka_unit_test(test_tables),

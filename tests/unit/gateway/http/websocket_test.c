@@ -119,6 +119,59 @@ static void frames_are_read_at_every_cut(void **state)
     }
 }
 
+/* Every byte of a message is given out, or counted as lost. */
+static void what_is_not_given_out_is_counted(void **state)
+{
+    static const struct {
+        const char *at;
+        size_t len, lost;
+    } cases[] = {
+        {BYTES("\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), 0},
+        {BYTES("\x01\x03Hel\x89\x01x\x80\x02lo"), 0},
+        {BYTES("\x82\x02\x00\x01\x81\x01"
+               "a"),
+         2},
+        {BYTES("\x81\x11"
+               "0123456789abcdefg\x81\x01"
+               "a"),
+         17},
+        {BYTES("\x81\x91\0\0\0\0"
+               "0123456789abcdefg\x81\x81\0\0\0\0"
+               "a"),
+         17},
+        {BYTES("\x01\x10"
+               "0123456789abcdef\x00\x01x\x80\x01y\x81\x01"
+               "a"),
+         18},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (size_t cut = 0; cut <= cases[i].len; cut++) {
+            struct websocket ws;
+            websocket_init(&ws, LONGEST);
+            assert_true(websocket_feed(&ws, (struct text){cases[i].at, cut}));
+            assert_true(websocket_feed(&ws, (struct text){cases[i].at + cut, cases[i].len - cut}));
+            assert_int_equal(ws.lost, cases[i].lost);
+            websocket_done(&ws);
+        }
+    }
+}
+
+static void all_is_lost_of_what_is_no_websocket(void **state)
+{
+    struct websocket ws;
+    (void)state;
+    websocket_init(&ws, LONGEST);
+    assert_true(websocket_feed(&ws, TEXT("\x01\x03"
+                                         "abc")));
+    assert_false(websocket_feed(&ws, TEXT("\x83\x00"
+                                          "defg")));
+    assert_int_equal(ws.lost, 3 + 4);
+    assert_false(websocket_feed(&ws, TEXT("hi")));
+    assert_int_equal(ws.lost, 3 + 4 + 2);
+    websocket_done(&ws);
+}
+
 static size_t last_length;
 
 static void on_long_message(struct websocket *ws, struct text message)
@@ -197,6 +250,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_are_read_at_every_cut),
+        cmocka_unit_test(what_is_not_given_out_is_counted),
+        cmocka_unit_test(all_is_lost_of_what_is_no_websocket),
         cmocka_unit_test(heads_are_read_back),
         cmocka_unit_test(where_whole_messages_end_is_told),
         cmocka_unit_test(the_handshake_is_answered),
