@@ -362,7 +362,7 @@ void gemini_read_error(unsigned status, struct text body, struct provider_error 
     if (first.len && first.at[0] == '[' && member_next(&first, &name, &item))
         first = item; /* of a stream without alt=sse */
     struct text about = member_find(first, TEXT("error"));
-    struct text word = member_string(member_find(about, TEXT("status")));
+    struct text code = member_string(member_find(about, TEXT("status")));
     /* When it is about our key, the message may repeat it. */
     struct text message = is_about_us(status, about)
                               ? TEXT("the provider refuses our key or account")
@@ -371,5 +371,5 @@ void gemini_read_error(unsigned status, struct text body, struct provider_error 
         message = member_string(about); /* {"error":"..."} of what stands in front of it */
     error->kind = kind_of(status, about);
     error->retry_ms = retry_of(about);
-    provider_error_say(error, word, message);
+    provider_error_say(error, code, message);
 }
