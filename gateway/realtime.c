@@ -18,7 +18,8 @@
 enum {
     EVENT_BYTES = 1024,
     SESSION_AGAIN_US = 2000,          /* the store of limits is asked for more */
-    RESPONSE_US = 20000,              /* a response is waited for */
+    SOON_US = 50000,                  /* it answers mostly within this */
+    RESPONSE_US = 20000,              /* a response is waited for, or a store that is slow */
     WAITING_MAX_US = 100000,          /* for what is only likely to be needed */
     MESSAGE_MAX = 4 * 1024 * 1024,    /* a response.done has all that was said in it */
     WAITING_BYTES = 64 * 1024 * 1024, /* never reached: its client is not read meanwhile */
@@ -40,11 +41,13 @@ struct realtime {
     bool moved;       /* a response has used more */
     bool was_between; /* before the provider's last bytes: a frame might have followed */
     struct websocket said;
+    bool is_losing; /* a message of the client's that is too long goes on */
     struct buffer waiting;
     uint64_t waiting_since_us;
     struct timer hold;
     /* More is used than is held, and the store is asked: the provider is not read until then. */
     bool is_short;
+    uint64_t short_since_us;
     struct buffer tail; /* of what it has said: the frame that was not whole */
     struct timer held;
 };
@@ -145,6 +148,14 @@ static enum session_result hold(struct realtime *realtime, bool next)
     return reserve_session_running(realtime->x, &usage, next);
 }
 
+/* The store answers within milliseconds, or has other things to do. */
+static void look_again(struct realtime *realtime, struct timer *timer, uint64_t since_us)
+{
+    uint64_t now = clock_now_us();
+    bool soon = now - since_us < SOON_US;
+    timer_set(realtime->x->worker->loop, timer, now + (soon ? SESSION_AGAIN_US : RESPONSE_US));
+}
+
 /* Is there no room for what responses have used so far? What they used may be known by now. */
 static bool runs_over(struct realtime *realtime)
 {
@@ -156,8 +167,9 @@ static bool runs_over(struct realtime *realtime)
     enum session_result result = hold(realtime, false);
     if (result == SESSION_SHORT) {
         realtime->is_short = true;
+        realtime->short_since_us = clock_now_us();
         upstream_pause(&x->upstream);
-        timer_set(x->worker->loop, &realtime->held, clock_now_us() + SESSION_AGAIN_US);
+        look_again(realtime, &realtime->held, realtime->short_since_us);
     }
     return result == SESSION_ENDS;
 }
@@ -188,7 +200,7 @@ static void on_held(struct timer *timer)
         return;
     enum session_result result = hold(realtime, false);
     if (result == SESSION_SHORT) {
-        timer_set(x->worker->loop, timer, clock_now_us() + SESSION_AGAIN_US);
+        look_again(realtime, timer, realtime->short_since_us);
         return;
     }
     realtime->is_short = false;
@@ -224,8 +236,7 @@ static void on_hold(struct timer *timer)
         exchange_clear_fault(x);
     bool waits = result == SESSION_ASKS && now - realtime->waiting_since_us < WAITING_MAX_US;
     if (waits || result == SESSION_SHORT || result == SESSION_ENDS) {
-        bool soon = realtime->tally.open == 0;
-        timer_set(x->worker->loop, timer, now + (soon ? SESSION_AGAIN_US : RESPONSE_US));
+        look_again(realtime, timer, realtime->tally.open ? 0 : realtime->waiting_since_us);
         return;
     }
     bool has_room = upstream_push(&x->upstream, buffer_text(&realtime->waiting), false);
@@ -241,8 +252,11 @@ static bool count_said(struct realtime *realtime, struct text bytes)
     int64_t said_bytes = tally->said_bytes, said_chars = tally->said_chars;
     bool was_between = websocket_is_between(&realtime->said);
     websocket_feed(&realtime->said, bytes);
-    if (realtime->said.lost > 0)
-        realtime_tally_unread(&realtime->tally, (int64_t)realtime->said.lost);
+    if (realtime->said.lost > 0) {
+        realtime_tally_unread(&realtime->tally, (int64_t)realtime->said.lost, realtime->is_losing);
+        realtime->is_losing = true;
+    }
+    realtime->is_losing = realtime->is_losing && !websocket_is_between(&realtime->said);
     realtime->said.lost = 0;
     return !was_between || !websocket_is_between(&realtime->said) ||
            tally->said_bytes != said_bytes || tally->said_chars != said_chars;

@@ -14,6 +14,7 @@ enum {
     UNKNOWN_CONTEXT_TOKENS = 128 * 1024,
     INSTRUCTIONS_TOKENS = 256, /* a provider's own */
     BYTES_PER_TOKEN = 4,       /* likely ones */
+    CANCEL_BYTES = 256,        /* there is not more to say when a response is to stop */
 };
 
 /* What no sum of figures that anybody sends may overflow. */
@@ -56,14 +57,25 @@ static struct text type_of(struct text message)
     return member_string(member_find(message, TEXT("type")));
 }
 
-/* Is it of that type and nothing else? Where few tokens are counted for it there is no doubt
- * allowed: a reader that takes another one of equal names, or unescapes them, must see the same. */
-static bool is_surely(struct text message, struct text type)
+/* How often does it say "type", in whatever case? */
+static unsigned count_types(struct text message)
 {
     static const struct text name = {"\"type\"", 6};
-    size_t at = text_find(message, name);
-    return at != SIZE_MAX && text_equal(type_of(message), type) &&
-           text_find(text_from(message, at + name.len), name) == SIZE_MAX &&
+    unsigned count = 0;
+    for (size_t at; (at = text_find_byte(message, '"')) != SIZE_MAX;) {
+        message = text_from(message, at);
+        count += text_starts_nocase(message, name);
+        message = text_from(message, 1);
+    }
+    return count;
+}
+
+/* Is it of that type and nothing else? Where few tokens are counted for it there is no doubt
+ * allowed: a reader that takes another one of equal names, or does not mind their case, or
+ * unescapes them, must see the same. */
+static bool is_surely(struct text message, struct text type)
+{
+    return text_equal(type_of(message), type) && count_types(message) == 1 &&
            text_find(message, TEXT("\\u")) == SIZE_MAX;
 }
 
@@ -94,7 +106,7 @@ static void add_own_input(struct realtime_tally *tally)
 void realtime_tally_said(struct realtime_tally *tally, struct text message)
 {
     int64_t bytes = (int64_t)message.len;
-    if (is_surely(message, TEXT("response.cancel")))
+    if (bytes <= CANCEL_BYTES && is_surely(message, TEXT("response.cancel")))
         return;
     if (is_surely(message, TEXT("input_audio_buffer.append"))) {
         tally->said_chars = sum(tally->said_chars, bytes);
@@ -105,10 +117,11 @@ void realtime_tally_said(struct realtime_tally *tally, struct text message)
         add_own_input(tally);
 }
 
-void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes)
+void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes, bool more)
 {
     add_said(tally, bytes);
-    add_own_input(tally);
+    if (!more)
+        add_own_input(tally);
 }
 
 /* Where the provider says how sound is written: that which is least for a token, of all it says. */
@@ -195,10 +208,11 @@ void realtime_tally_ended(struct realtime_tally *tally, struct text message,
     if (tally->open == 0)
         begin(tally);
     tally->open--;
-    if (!knows || tally->own_input > 0 || usage->input_tokens < tally->context)
+    if (!knows || tally->own_input > 0 || usage->input_tokens < tally->read)
         tally->unsure = true;
     tally->own_input -= tally->own_input > 0;
     if (knows) {
+        tally->read = greatest(tally->read, least(usage->input_tokens, tally->context_most));
         int64_t all = sum(usage->input_tokens, usage->output_tokens);
         int64_t sound = sum(usage->audio_input_tokens, usage->audio_output_tokens);
         tally->context = greatest(tally->context, least(all, tally->context_most));

@@ -18,6 +18,7 @@ struct realtime_tally {
     bool is_pcm;                    /* sound is 16 bits at 24 kHz, else 8 bits at 8 kHz */
     unsigned open;                  /* responses that have begun and not ended */
     int64_t context, context_sound; /* of the conversation, as it was last counted */
+    int64_t read;                   /* the most that one response has read */
     int64_t said_bytes, said_chars; /* by the client since: of text, and of sound in base64 */
     int64_t begun_bytes, begun_chars; /* the same, of what the open ones read besides */
     unsigned own_input;    /* responses that were asked for and may read something else instead */
@@ -36,8 +37,9 @@ enum tally_says {
 void realtime_tally_init(struct realtime_tally *tally, int64_t context_most);
 /* One message of the client, which a response may read. One that only stops a response is none. */
 void realtime_tally_said(struct realtime_tally *tally, struct text message);
-/* So many bytes of the client's that could not be looked at: they may ask for a response, too. */
-void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes);
+/* So many bytes of the client's that could not be looked at: a message, which may ask for a
+ * response, too, or <more> of the same one. */
+void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes, bool more);
 /* One message of the provider. */
 enum tally_says realtime_tally_heard(struct realtime_tally *tally, struct text message);
 /* The one that has just ended, with <message>, used this; NULL = it does not say. */

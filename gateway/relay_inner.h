@@ -25,7 +25,8 @@ void relay_lend_id(struct exchange *x);
 /* Is why a session ends for its client to know? Then it is told, and closed in good order. */
 static inline bool relay_tells_session(const struct exchange *x)
 {
-    return fault_rule(exchange_why(x)->kind)->status < 500;
+    enum fault_kind why = exchange_why(x)->kind;
+    return fault_rule(why)->status < 500 || why == FAULT_STORE_AWAY;
 }
 
 /* --- relay_out.c --- */

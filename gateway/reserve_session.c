@@ -23,7 +23,7 @@ enum {
 enum { RUNNING_TOKENS = 4096, RUNNING_STEPS = 64, RUNNING_TRIES = 6 };
 
 /* At most, for the store; and where more was used than is held. */
-enum { SESSION_WAIT_US = 1000000, SESSION_LATE_US = 100000 };
+enum { SESSION_WAIT_US = 1000000, SESSION_LATE_US = 100000, SHORT_US = 600000 };
 
 /* What a session has used of limits of a kind, its <last> response included. */
 struct stretch {
@@ -200,8 +200,8 @@ static enum session_result running_ahead(struct exchange *x, const struct stretc
 }
 
 /* It is not there, but others share it: the store may have it. It is asked again, for what it gives
- * may be taken by others before it can be held here; a time only where it cannot be asked at all.
- */
+ * may be taken by others before it can be held here, and one that was just reached again says "not
+ * now" to all for a moment. */
 static enum session_result running_short(struct exchange *x, enum limit_kind kind, bool next,
                                          bool asked)
 {
@@ -211,10 +211,11 @@ static enum session_result running_short(struct exchange *x, enum limit_kind kin
     if (!limits_are_shared(r))
         return SESSION_ENDS;
     *since = *since ? *since : now;
+    bool is_late = now - *since >= SHORT_US;
     if (!limits_asks_ahead(r, kind))
-        return now - *since < SESSION_LATE_US ? SESSION_SHORT : SESSION_ENDS;
+        return is_late ? SESSION_ENDS : SESSION_SHORT;
     book->short_tries[next][kind] += !asked && book->short_tries[next][kind] <= SESSION_TRIES;
-    return book->short_tries[next][kind] <= SESSION_TRIES ? SESSION_SHORT : SESSION_ENDS;
+    return is_late && book->short_tries[next][kind] > SESSION_TRIES ? SESSION_ENDS : SESSION_SHORT;
 }
 
 /* Its <last> is how much the next moments may need. */
@@ -235,6 +236,18 @@ static enum session_result running_hold(struct exchange *x, const struct stretch
         return SESSION_HELD;
     }
     return running_short(x, stretch->kind, next, asked);
+}
+
+/* It has been short for long: of what there is, or because nobody could be asked for more. */
+static enum session_result running_end(struct exchange *x, enum limit_kind kind)
+{
+    const struct reservation *r = &x->reservation;
+    if (!limits_are_shared(r) || limits_asks_ahead(r, kind))
+        return session_end(x, kind);
+    fault_set(exchange_fault(x), FAULT_STORE_AWAY,
+              "The store of limits and budgets cannot be reached, and a limit of this session is "
+              "closed meanwhile.");
+    return SESSION_ENDS;
 }
 
 enum session_result reserve_session_running(struct exchange *x, const struct usage *usage,
@@ -259,7 +272,7 @@ enum session_result reserve_session_running(struct exchange *x, const struct usa
     for (size_t i = 0; i < sizeof(stretches) / sizeof(stretches[0]); i++) {
         enum session_result result = running_hold(x, &stretches[i], next);
         if (result == SESSION_ENDS)
-            return session_end(x, stretches[i].kind);
+            return running_end(x, stretches[i].kind);
         all = result > all ? result : all; /* they are in the order of their weight */
     }
     if (all != SESSION_SHORT)
