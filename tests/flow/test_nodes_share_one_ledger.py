@@ -140,7 +140,7 @@ def test_calls_are_listed_of_all_nodes(fleet):
     assert len(pages(gate, nodes="this", limit=4)) == 15
     foreign = next(call for call in newest if call["id"] not in {c["id"] for c in pages(gate, nodes="this")})
     found = ask(gate, f"/admin/v1/requests/{foreign['id']}")
-    assert found.status == 200 and found.json == {**foreign, "decision": None}, "how it was chosen is known where it was"
+    assert found.status == 200 and found.json == {**foreign, "decision": None, "content": None}, "how it was chosen is known where it was"
     assert ask(gate, f"/admin/v1/requests/{foreign['id']}?nodes=this").status == 404
     assert ask(gate, "/admin/v1/requests/req_none").status == 404
     exported = gate.cli("export", "--format", "jsonl").stdout.splitlines()
