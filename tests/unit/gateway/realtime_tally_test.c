@@ -136,8 +136,7 @@ static void test_what_may_be_read_as_words_is_no_sound(void **state)
     static const char *const before[] = {
         "{\"type\":\"input_audio_buffer.append\",\"type\":\"conversation.item.create\",\"a\":\"",
         "{\"type\":\"conversation.item.create\",\"type\":\"input_audio_buffer.append\",\"a\":\"",
-        "{\"type\":\"input_audio_buffer.append\",\"\\u0074ype\":\"conversation.item.create\",\"\":"
-        "\"",
+        "{\"type\":\"input_audio_buffer.append\",\"\\u0074ype\":\"conversation.item\",\"a\":\"",
         "{\"event\":{\"type\":\"input_audio_buffer.append\"},\"audio\":\"", "not even JSON"};
     (void)state;
     for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
