@@ -159,9 +159,13 @@ class Engine:
             time.sleep(0.05)
 
     def is_of_it(self, pid):
+        folder = str(self.folder)
         try:
             name = Path(f"/proc/{pid}/comm").read_text()
-            return name.startswith(KEEPERS) and str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if name.startswith("runc:["):  # was to become what a container runs, which nobody will tell it now
+                mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+                return any(line.split()[4] == "/" and folder in line for line in mounts)
+            return name.startswith(KEEPERS) and folder.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False
 
