@@ -159,12 +159,14 @@ class Engine:
             time.sleep(0.05)
 
     def is_of_it(self, pid):
+        """What keeps a container, and what runs in one: its root is a folder of the engine's (docker-init, whose shim
+        was ended before it could tell it to; a runc that was to become a server, which nobody will tell it now)."""
         folder = str(self.folder)
         try:
+            mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+            if any(line.split()[4] == "/" and folder in line for line in mounts):
+                return True
             name = Path(f"/proc/{pid}/comm").read_text()
-            if name.startswith("runc:["):  # was to become what a container runs, which nobody will tell it now
-                mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
-                return any(line.split()[4] == "/" and folder in line for line in mounts)
             return name.startswith(KEEPERS) and folder.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False
