@@ -34,6 +34,7 @@ enum stage { STAGE_BATCH, STAGE_FILE, STAGE_LEDGER };
 struct seen {
     int64_t calls, unknown; /* made; of them, those that nobody counted tokens of */
     int64_t cost_nanos;
+    bool guessed; /* calls that may be another part's were booked at this one's price */
     struct usage usage;
 };
 
@@ -55,6 +56,8 @@ struct job {
     struct buffer head, answer; /* of a file: the begin of a line */
     unsigned status;
     bool line_too_long;
+    bool cut_unseen; /* the file ends with its connection: also when that broke */
+    int64_t lines;   /* of the file, that are not blank */
     /* what the batch says of itself */
     char state[32], file[FILE_ID_BYTES];
     int64_t completed, failed; /* calls; -1 = not said */
@@ -142,7 +145,7 @@ static void write_row(const struct job *job, size_t i, struct ledger_row *row)
     }
     int64_t calls = held->attempts, unknown = seen->unknown < calls ? seen->unknown : calls;
     row->outcome = completed ? LEDGER_COMPLETE : LEDGER_PARTIAL;
-    row->counted = unknown > 0 ? COUNTED_ESTIMATE : COUNTED_PROVIDER;
+    row->counted = unknown > 0 || seen->guessed ? COUNTED_ESTIMATE : COUNTED_PROVIDER;
     row->attempts = (unsigned)(seen->calls < UINT32_MAX ? seen->calls : UINT32_MAX);
     row->usage = seen->usage;
     row->usage.input_tokens += share(held->usage.input_tokens, unknown, calls);
@@ -220,16 +223,29 @@ static const struct dialect *dialect_of(const struct job *job)
     return job->target->provider->dialect;
 }
 
+/* As one call of part <i>, or as several together: with the pictures that were asked for, which no
+ * usage tells. */
+static struct usage usage_of(const struct job *job, size_t i, const struct usage *counted,
+                             int64_t calls)
+{
+    const struct ledger_row *held = &job->hold->parts[i];
+    struct usage usage = *counted;
+    usage.service = SERVICE_BATCH;
+    if (usage.units == 0)
+        usage.units = share(held->usage.units, calls, held->attempts);
+    return usage;
+}
+
 /* What was counted of a call of part <i>, or of several together. */
 static void count(struct job *job, size_t i, const struct usage *counted, int64_t calls)
 {
-    struct usage served = *counted, *usage = &served;
+    struct usage served = usage_of(job, i, counted, calls), *usage = &served;
     struct seen *seen = &job->seen[i];
     struct price price = job->targets[i]->price;
     int64_t request = price.request > 0 ? price.request : 0;
     struct usage *sum = &seen->usage;
     price.request = 0;
-    usage->service = sum->service = SERVICE_BATCH;
+    sum->service = SERVICE_BATCH;
     seen->cost_nanos += price_cost(&price, usage) + request * calls;
     sum->input_tokens += usage->input_tokens;
     sum->cached_tokens += usage->cached_tokens;
@@ -242,11 +258,13 @@ static void count(struct job *job, size_t i, const struct usage *counted, int64_
     sum->units += usage->units;
 }
 
-/* The part that an answer's model belongs to: providers may answer with a longer name (a date). */
+/* The part that an answer's model belongs to: providers may answer with a longer name (a date), or
+ * with none that is in the batch (Azure's, whose file names deployments). SIZE_MAX: nobody knows.
+ */
 static size_t part_of(const struct job *job, struct text model)
 {
     const struct batch_hold *hold = job->hold;
-    size_t best = 0, best_len = 0;
+    size_t best = hold->count == 1 ? 0 : SIZE_MAX, best_len = 0;
     for (size_t i = 0; i < hold->count; i++) {
         struct text name = hold->parts[i].upstream_model;
         if (text_equal(name, model))
@@ -254,6 +272,34 @@ static size_t part_of(const struct job *job, struct text model)
         if (text_starts(model, name) && name.len > best_len) {
             best = i;
             best_len = name.len;
+        }
+    }
+    return best;
+}
+
+/* The part whose calls are held for at the most: of those, calls are that nobody can tell of. */
+static size_t dearest_held(const struct job *job)
+{
+    const struct ledger_row *parts = job->hold->parts;
+    size_t best = 0;
+    for (size_t i = 1; i < job->hold->count; i++)
+        if ((__int128)parts[i].cost_nanos * parts[best].attempts >
+            (__int128)parts[best].cost_nanos * parts[i].attempts)
+            best = i;
+    return best;
+}
+
+/* The part at whose price that costs the most. */
+static size_t dearest_counted(const struct job *job, const struct usage *counted)
+{
+    size_t best = dearest_held(job);
+    int64_t most = -1;
+    for (size_t i = 0; i < job->hold->count; i++) {
+        struct usage usage = usage_of(job, i, counted, 1);
+        int64_t cost = job->targets[i] ? price_cost(&job->targets[i]->price, &usage) : -1;
+        if (cost > most) {
+            most = cost;
+            best = i;
         }
     }
     return best;
@@ -271,6 +317,7 @@ static void count_line(struct job *job, struct text line)
     uint64_t status;
     if (text_trim(line).len == 0)
         return;
+    job->lines++;
     bool read = scan_json(line, members, 2, parts, &why) && parts[1].kind == SCAN_OBJECT;
     if (read && scan_count(&parts[0], 999, &status) && status / 100 != 2) {
         job->seen[0].calls++;
@@ -279,10 +326,14 @@ static void count_line(struct job *job, struct text line)
     read = read && scan_json(parts[1].raw, dialect->wants, dialect->want_count, values, &why);
     bool named = read && scan_json(parts[1].raw, &model_member, 1, &model, &why);
     named = named && model.kind == SCAN_STRING;
-    size_t i = named ? part_of(job, member_string(model.raw)) : 0;
-    job->seen[i].calls++;
     if (read)
         dialect->watch_body(&answer, values);
+    size_t i = part_of(job, named ? member_string(model.raw) : TEXT(""));
+    if (i == SIZE_MAX) {
+        i = answer.usage_seen ? dearest_counted(job, &answer.usage) : dearest_held(job);
+        job->seen[i].guessed = true;
+    }
+    job->seen[i].calls++;
     if (answer.usage_seen && job->targets[i])
         count(job, i, &answer.usage, 1);
     else
@@ -388,16 +439,39 @@ static void batch_answered(struct job *job)
         ask(job, suffix);
         return;
     }
-    job->is_counted = job->completed <= 0; /* else something was made, and it is not known what */
+    /* Else something was made, or may have been, and it is not known what. One that failed was not
+     * begun: its file was refused. */
+    job->is_counted =
+        job->completed == 0 ||
+        (job->completed < 0 && text_equal_nocase(text_of(job->state), TEXT("failed")));
     if (job->failed > 0)
         job->seen[0].calls = job->failed;
     settle(job);
+}
+
+/* Calls that are to stand in the file, as far as anybody says so. */
+static int64_t lines_expected(const struct job *job)
+{
+    int64_t calls = 0;
+    for (size_t i = 0; i < job->hold->count; i++)
+        calls += job->hold->parts[i].attempts;
+    return job->completed >= 0 ? job->completed : calls - (job->failed > 0 ? job->failed : 0);
 }
 
 static void file_answered(struct job *job)
 {
     if (buffer_length(&job->answer) || job->line_too_long)
         count_line(job, job->line_too_long ? TEXT("-") : buffer_text(&job->answer));
+    int64_t missing = lines_expected(job) - job->lines;
+    if (missing > 0 && job->cut_unseen) {
+        fail(job, "its file has too few lines, and no length");
+        return;
+    }
+    if (missing > 0 && job->completed >= 0) { /* made, and in no file */
+        struct seen *seen = &job->seen[dearest_held(job)];
+        seen->calls += missing;
+        seen->unknown += missing;
+    }
     if (job->failed > 0) /* those stand in a file of their own */
         job->seen[0].calls += job->failed;
     settle(job);
@@ -418,7 +492,9 @@ static void on_nothing(struct upstream_call *upstream)
 
 static void on_head(struct upstream_call *upstream, const struct head *head)
 {
-    LIST_MEMBER(upstream, struct job, upstream)->status = head->status;
+    struct job *job = LIST_MEMBER(upstream, struct job, upstream);
+    job->status = head->status;
+    job->cut_unseen = head->content_length < 0 && !head->chunked;
 }
 
 static void wait_on(struct job *job)

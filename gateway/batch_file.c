@@ -218,8 +218,8 @@ static bool read_body(struct batch_reader *reader, struct text body)
     struct scan_value values[WANTS];
     struct scan_problem why;
     int64_t length, choices;
-    if (!scan_json(body, wants, WANTS, values, &why))
-        return problem(reader, "has a body that cannot be read");
+    if (!scan_request(body, wants, WANTS, values, &why, NULL))
+        return problem(reader, "has a body that cannot be read, or a name twice");
     struct batch_model *model = find_model(reader, &values[WANT_MODEL]);
     if (!model || !read_length(reader, values, &length) || !read_choices(reader, values, &choices))
         return false;
@@ -245,7 +245,7 @@ static bool read_line(struct batch_reader *reader, struct text line)
     reader->lines++;
     if (is_blank(line))
         return true;
-    if (!scan_json(line, members, 2, values, &why) || values[1].kind != SCAN_OBJECT)
+    if (!scan_request(line, members, 2, values, &why, NULL) || values[1].kind != SCAN_OBJECT)
         return problem(reader, "is no JSON object with a body");
     return read_url(reader, &values[0]) && read_body(reader, values[1].raw);
 }

@@ -311,6 +311,8 @@ def test_all_models_of_the_file_must_be_ones_that_the_key_may_call(upstream, pro
     (lines_of(body_of(n=100_000)), "line 1"),
     (lines_of(body_of(max_tokens="many")), "line 1"),
     (lines_of(body_of())[:-3] + b', "body": {"model": "other-model"}}\n', "line 1"),
+    (lines_of(body_of(Max_Tokens=5000)), "line 1"),
+    (lines_of(body_of(), body_of()).replace(b'"url"', b'"Body": {}, "url"', 2), "line 1"),
     (lines_of(body_of(content="x" * 4_200_000)), "line 1"),
 ])
 def test_a_file_that_cannot_be_understood_is_not_run_under_a_budget(upstream, provider, file, words):
@@ -459,6 +461,77 @@ def test_an_output_that_is_gone_is_booked_at_the_bound(upstream, provider):
         del provider.files[provider.batches[name]["output_file_id"]]
         row, = booked(gate, name)
         assert (row["outcome"], row["counted"], row["cost_nanos"]) == ("lost", "estimate", bound(body)), row
+
+
+@pytest.mark.parametrize("came, expected", [(1, 10 * INPUT + 5 * OUTPUT), (0, 0)])
+def test_calls_whose_lines_are_not_in_the_file_take_their_share(upstream, provider, came, expected):
+    bodies = [body_of() for _ in range(4)]
+    with gate_for(upstream, tenant(), poll="1s") as gate:
+        name = submit(gate, *bodies).json["id"]
+        provider.end(name, output=output_of(*[tokens(10, 5)] * came), completed=3, failed=1)
+        row, = booked(gate, name)
+        assert (row["counted"], row["attempts"]) == ("estimate", 4), row
+        assert row["cost_nanos"] == expected + -(-bound(*bodies) * (3 - came) // 4)
+
+
+@pytest.mark.parametrize("completed", [4, None])
+def test_a_file_without_a_length_that_breaks_off_is_read_again(upstream, provider, completed):
+    lines = output_of(*[tokens(10, 5) for _ in range(4)]) + b"\n"
+    broken = threading.Event()
+
+    def answer(call):
+        if not call.path.endswith("/content") or broken.is_set():
+            provider(call)
+            return
+        call.send(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + lines.partition(b"\n")[0] + b"\n")
+        call.close()
+        broken.set()
+
+    upstream.answer = answer
+    with gate_for(upstream, tenant(), poll="1s") as gate:
+        name = submit(gate, *[body_of() for _ in range(4)]).json["id"]
+        provider.end(name, output=lines)
+        if completed is None:
+            del provider.batches[name]["request_counts"]
+        row, = booked(gate, name)
+        assert (row["counted"], row["cost_nanos"]) == ("provider", 4 * (10 * INPUT + 5 * OUTPUT)), row
+
+
+@pytest.mark.parametrize("status, outcome", [("completed", "lost"), ("cancelled", "lost"), ("expired", "lost"), ("failed", "partial")])
+def test_an_end_that_says_nothing_of_its_calls_is_booked_at_the_bound(upstream, provider, status, outcome):
+    """Unless it has failed: then its file was refused, and nothing was made."""
+    body = body_of()
+    with gate_for(upstream, tenant(), poll="1s") as gate:
+        name = submit(gate, body).json["id"]
+        provider.batches[name]["status"] = status
+        row, = booked(gate, name)
+        assert (row["outcome"], row["cost_nanos"]) == (outcome, bound(body) if outcome == "lost" else 0), row
+
+
+def test_answers_of_a_model_that_is_not_in_the_file_cost_what_the_dearest_does(upstream, provider):
+    models = [model_for("fast"), merged(model_for("slow"), {"targets": [
+        {"id": "slow-1", "provider": "up", "model": "other-model", "price": {"input": 7, "output": 9}}]})]
+    with gate_for(upstream, tenant(), models=models, poll="1s") as gate:
+        name = submit(gate, body_of(), body_of("other-model")).json["id"]
+        provider.end(name, output=output_of(tokens(10, 5, model="gpt-x"), tokens(40, 7, model="gpt-x")))
+        eventually(lambda: len(gate.ledger_rows(name)) == 2)
+        rows = {row["upstream_model"]: row for row in gate.ledger_rows(name)}
+        assert rows["upstream-model"]["cost_nanos"] == 0
+        assert rows["other-model"]["cost_nanos"] == 50 * 7000 + 12 * 9000
+        assert rows["other-model"]["counted"] == "estimate"
+
+
+def test_pictures_are_paid_for_beside_their_tokens(upstream, provider):
+    """As those of single calls."""
+    url, body = "/v1/images/generations", {"model": "upstream-model", "prompt": "a cat", "n": 2}
+    config = config_for(upstream, tenants=[tenant()], batches={"poll": "1s"})
+    for target in (target for model in config["models"] for target in model["targets"]):
+        target["price"] = {"input": "1", "output": "0", "unit": "0.04"}
+    with Sluice(config) as gate:
+        name = submit(gate, body, body, url=url).json["id"]
+        provider.end(name, output=output_of(used(10, 100), used(10, 100)))
+        row, = booked(gate, name)
+        assert (row["units"], row["cost_nanos"]) == (4, 4 * 40_000_000 + 20 * INPUT), row
 
 
 def test_a_provider_that_is_away_is_asked_again(upstream, provider):
