@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/client.h"
 #include "gateway/crossing.h"
@@ -262,13 +263,14 @@ static void put_framing(struct exchange *x, struct buffer *out, int64_t length)
         put(out, TEXT("connection: keep-alive\r\n"));
 }
 
-static void put_figures(struct exchange *x, struct buffer *out)
+/* What it took; <target> is the one that was asked last. */
+static void put_figures(struct exchange *x, const struct target *target, struct buffer *out)
 {
-    uint64_t ours =
-        relay_ours(x, x->first_us) + x->worker->write_cost_us; /* up to the first byte */
+    uint64_t ours = relay_ours(x, x->first_us ? x->first_us : clock_now_us()) +
+                    x->worker->write_cost_us; /* up to the first byte */
     put_field(out, TEXT("x-sluice-model"), x->route ? x->route->name : x->call.model);
-    put_field(out, TEXT("x-sluice-provider"), x->target->provider->name);
-    put_field(out, TEXT("x-sluice-target"), x->target->id);
+    put_field(out, TEXT("x-sluice-provider"), target->provider->name);
+    put_field(out, TEXT("x-sluice-target"), target->id);
     if (x->cache_word != CACHE_WORD_NONE)
         put_field(out, TEXT("x-sluice-cache"), text_of(cache_word_name(x->cache_word)));
     if (x->likeness > 0) {
@@ -285,7 +287,7 @@ static void put_figures(struct exchange *x, struct buffer *out)
         put(out, TEXT("\r\nx-sluice-cost-usd: "));
         struct usage usage = x->answer.usage;
         tiers_note(x, &usage);
-        put_dollars(out, x->free_of_charge ? 0 : price_cost(&x->target->price, &usage));
+        put_dollars(out, x->free_of_charge ? 0 : price_cost(&target->price, &usage));
     }
     uint64_t theirs = x->sent_us && x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
     put(out, TEXT("\r\nserver-timing: gateway;dur="));
@@ -322,7 +324,7 @@ void answer_head(struct exchange *x, struct buffer *out, int64_t length)
     put(out, x->answer_head);
     put_careful(x, out);
     if (x->target) /* else it is ours: a stream of what happens to a deployment */
-        put_figures(x, out);
+        put_figures(x, x->target, out);
     ruling_put_headers(x, out);
     reserve_put_headers(x, out);
     guarding_put_header(x, out);
@@ -346,6 +348,8 @@ void answer_own_head(struct exchange *x, struct buffer *out, struct text type, s
         put_field(out, TEXT("content-type"), type);
     put(out, extra);
     put_careful(x, out);
+    if (x->asked) /* and could not answer */
+        put_figures(x, x->asked, out);
     reserve_put_headers(x, out);
     put_cors(x, out);
     put_framing(x, out, (int64_t)length);

@@ -298,13 +298,14 @@ struct exchange {
     uint64_t tried_at_home;     /* of the model's own targets */
     unsigned rests;             /* waits for a target that had asked for it */
     unsigned attempts, tries_left;
-    enum again again;         /* what was decided of the try that has failed (tries.h) */
-    uint64_t again_at_us;     /* not before; 0 = at once */
-    uint64_t waited_us;       /* between tries, so far */
-    int64_t retry_after_us;   /* as the target said; 0 = it did not */
-    unsigned attempts_before; /* the present target was chosen */
-    unsigned same_again;      /* tries on a target that had failed already */
-    unsigned keys_tried;      /* others of this target's provider */
+    const struct target *asked; /* in the last of the attempts; NULL = there was none */
+    enum again again;           /* what was decided of the try that has failed (tries.h) */
+    uint64_t again_at_us;       /* not before; 0 = at once */
+    uint64_t waited_us;         /* between tries, so far */
+    int64_t retry_after_us;     /* as the target said; 0 = it did not */
+    unsigned attempts_before;   /* the present target was chosen */
+    unsigned same_again;        /* tries on a target that had failed already */
+    unsigned keys_tried;        /* others of this target's provider */
     bool hedged;    /* a second one was asked beside one that was late, or might have been */
     bool was_sent;  /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */

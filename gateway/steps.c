@@ -385,6 +385,12 @@ static void on_sign_in(struct sign_in_wait *wait)
     exchange_run(LIST_MEMBER(wait, struct seeking, sign_in_wait)->exchange);
 }
 
+static void count_try(struct exchange *x)
+{
+    x->attempts++;
+    x->asked = x->target;
+}
+
 /* Is the credential of the target's provider still to come? When it comes too late, the try has
  * failed. */
 static bool waits_for_sign_in(struct exchange *x)
@@ -400,7 +406,7 @@ static bool waits_for_sign_in(struct exchange *x)
     if (now < x->seeking->sign_in_by_us &&
         sign_in_wait(sign_in, &x->seeking->sign_in_wait, x->seeking->sign_in_by_us))
         return true;
-    x->attempts++;
+    count_try(x);
     fault_set(exchange_fault(x), FAULT_TARGET_DOWN, "The target's provider gave no credential.");
     x->facts.upstream = UPSTREAM_FAILED;
     return false;
@@ -442,7 +448,7 @@ enum exchange_state step_send(struct exchange *x)
     if (x->facts.upstream == UPSTREAM_IDLE) {
         mirror_begin(x);
         x->facts.upstream = UPSTREAM_ASKED;
-        x->attempts++;
+        count_try(x);
         if (x->trace)
             tracing_begin_try(x);
         capture_begin(x);

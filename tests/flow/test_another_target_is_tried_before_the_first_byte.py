@@ -156,6 +156,10 @@ def test_all_fail(gate, upstream, stream):
     answer = gate.chat(stream=stream)
     assert answer.status == 503 and answer.header("content-type").startswith("application/json"), answer
     assert answer.header("x-should-retry") == "false"
+    assert answer.header("x-sluice-attempts") == "2" and answer.header("x-sluice-model") == "fast"
+    assert answer.header("x-sluice-target") == "on-second" and answer.header("x-sluice-provider") == "second"
+    assert int(answer.header("x-sluice-overhead-us")) < 60_000_000 and "server-timing" in answer.fields
+    assert "x-sluice-cost-usd" not in answer.fields
     assert len(upstream.calls) == 1 and len(SECOND.calls) == 1
 
 
