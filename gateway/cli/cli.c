@@ -2,17 +2,21 @@
 #include "gateway/cli/cli.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include "gateway/base/memory.h"
 #include "gateway/base/version.h"
+#include "gateway/config/document.h"
 
 static const struct cli_option common_options[] = {
     {"config", 'c', "FILE",
-     "the configuration (default: $SLUICE_CONFIG, ./sluice.yaml, "
+     "the configuration, - for standard input (default: $SLUICE_CONFIG, ./sluice.yaml, "
      "/etc/sluice/sluice.yaml)"},
     {"admin", 0, "URL", "where the running sluice is asked (default: its admin socket)"},
     {"admin-key-file", 0, "FILE", "the key for --admin (default: $SLUICE_ADMIN_KEY)"},
@@ -81,9 +85,48 @@ bool cli_wants_colour(int fd)
     return isatty(fd) && term != NULL && strcmp(term, "dumb") != 0;
 }
 
+/* Put a file in the place of standard input that has what it gives, up to a little more than a
+ * configuration may have: commands read their configuration more than once. */
+static void keep_input(void)
+{
+    char piece[16384];
+    int file = memfd_create("stdin", MFD_CLOEXEC);
+    size_t all = 0;
+    ssize_t got = 1;
+    bool is_good = file >= 0;
+    while (is_good && got > 0 && all <= CONFIG_FILE_BYTES_MAX) {
+        got = read(STDIN_FILENO, piece, sizeof piece);
+        if (got < 0 && errno == EINTR)
+            got = 1; /* once more */
+        else
+            is_good = got >= 0 && write(file, piece, (size_t)got) == got;
+        all += got > 0 ? (size_t)got : 0;
+    }
+    memory_wipe(piece, sizeof piece);
+    if (file < 0)
+        return; /* it is read once, then */
+    if (is_good)
+        dup2(file, STDIN_FILENO);
+    else
+        close(STDIN_FILENO); /* a part of it is no configuration */
+    close(file);
+}
+
+const char *cli_file(const char *name)
+{
+    static bool is_kept;
+    if (strcmp(name, "-") != 0)
+        return name;
+    if (!is_kept)
+        keep_input();
+    is_kept = true;
+    return "/dev/stdin";
+}
+
 const char *cli_config_path(const struct cli *cli)
 {
-    return cli->config != NULL ? cli->config : config_find();
+    const char *found = cli->config != NULL ? cli->config : config_find();
+    return found != NULL ? cli_file(found) : NULL;
 }
 
 struct config *cli_config_load(const struct cli *cli)

@@ -81,6 +81,8 @@ bool cli_help_family(struct text family, FILE *out);
 /* A completion script for "bash", "zsh" or "fish"; false for another shell. */
 bool cli_completion(struct text shell, FILE *out);
 
+/* The file that <name> means: for "-" standard input, which is read here, to its end. */
+const char *cli_file(const char *name);
 /* The file meant by -c, $SLUICE_CONFIG or the usual places; NULL: there is none. */
 const char *cli_config_path(const struct cli *cli);
 /* Load it, or what quickstart would use when there is none; secrets whose variables are not set are

@@ -50,7 +50,7 @@ static int diff_files(const struct cli *cli)
     if (path == NULL)
         return cli_misuse(cli, "there is no configuration to compare %s with; name it with -c",
                           cli->argv[0]);
-    struct config *before = load_file(path), *after = load_file(cli->argv[0]);
+    struct config *before = load_file(path), *after = load_file(cli_file(cli->argv[0]));
     int code = EXIT_USAGE;
     if (before != NULL && after != NULL)
         code = report(config_diff(before, after, stdout));

@@ -332,7 +332,7 @@ int command_config_convert(struct cli *cli)
     const struct converter *converter = cli->argc == 2 ? find_converter(cli->argv[0]) : NULL;
     if (!converter)
         return cli_misuse(cli, "convert wants a gateway and a FILE: litellm, bifrost or portkey");
-    const char *file = cli->argv[1];
+    const char *file = cli_file(cli->argv[1]);
     struct stat status;
     if (stat(file, &status) == 0 && status.st_size > FILE_BYTES_MAX) {
         complaint_print("%s is larger than 10 MiB; that is no configuration", file);

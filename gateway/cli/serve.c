@@ -82,7 +82,7 @@ int command_check(struct cli *cli)
     }
     int worst = EXIT_GOOD; /* errors before warnings */
     for (int i = 0; i < cli->argc; i++) {
-        int code = check_file(&check, cli->argv[i]);
+        int code = check_file(&check, cli_file(cli->argv[i]));
         if (code == EXIT_FAILED || worst == EXIT_GOOD)
             worst = code;
     }
@@ -94,6 +94,8 @@ int command_check(struct cli *cli)
 int command_run(struct cli *cli)
 {
     struct supervisor_options options = {.started_us = clock_now_us()};
+    if (cli->config != NULL && strcmp(cli->config, "-") == 0)
+        return cli_misuse(cli, "a reload reads the configuration again: -c must name a file here");
     struct config_options load = {
         .path = cli_config_path(cli), .allow_inert = cli_has(cli, "allow-inert"), .words = stderr};
     if (handoff_is_there())

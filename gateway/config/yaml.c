@@ -66,6 +66,14 @@ static bool is_variable_at(struct text yaml, int line, int column)
     return at && at < end && at > yaml.at && *at == '{' && at[-1] == '$';
 }
 
+/* It has several words for it: "invalid tab as indendation in a mapping", "Indentation used tabs".
+ */
+static bool is_of_tabs(const char *message)
+{
+    return strstr(message, " tab ") || strstr(message, " tabs ") ||
+           strncmp(message, "tab ", 4) == 0;
+}
+
 /* Errors are collected, not printed: printing one with its source line reads beyond the input for
  * some plain scalars of several lines (0.7.12). Words are there for what is not collected. */
 static void report_syntax(struct reader *reader, struct fy_diag *diag, struct text yaml)
@@ -75,6 +83,9 @@ static void report_syntax(struct reader *reader, struct fy_diag *diag, struct te
     if (first && first->msg && first->line > 0 && is_variable_at(yaml, first->line, first->column))
         fail(reader, (unsigned)first->line, (unsigned)first->column - 1,
              "inside of { } or [ ] a ${VARIABLE} must stand in quotes: \"${VARIABLE}\"");
+    else if (first && first->msg && first->line > 0 && first->column > 0 && is_of_tabs(first->msg))
+        fail(reader, (unsigned)first->line, (unsigned)first->column,
+             "YAML is indented with spaces, not tabs");
     else if (first && first->msg && first->line > 0 && first->column > 0)
         fail(reader, (unsigned)first->line, (unsigned)first->column, first->msg);
     else

@@ -83,6 +83,38 @@ BROKEN = {
 }
 
 
+def test_standard_input(tmp_path):
+    """Commands read the configuration more than once, and a pipe gives it once."""
+    env = {"STATE_DIRECTORY": str(tmp_path)}
+    done = run_cli("check", "-", stdin=good(), env=env)
+    assert done.returncode == 0 and done.stdout.startswith("/dev/stdin: ok"), done
+    done = run_cli("check", "-", stdin=BAD, env=env)
+    assert done.returncode == 1 and re.search(r"^/dev/stdin:5:\d+: error: .*address", done.stderr, re.M), done
+    done = run_cli("check", "-c", "-", stdin=good(), env=env)
+    assert done.returncode == 0, done
+    done = run_cli("usage", "-c", "-", stdin=good(), env=env)
+    assert "neither a database nor a ledger" in done.stderr and "/dev/stdin" not in done.stderr, done
+    done = run_cli("run", "-c", "-", stdin=good(), env=env, timeout=20)
+    assert done.returncode == 2 and "must name a file" in done.stderr, done
+    done = run_cli("check", "-", stdin="", env=env)
+    assert done.returncode == 1 and "version" in done.stderr, done
+
+
+TABS = ["a:\n\tb: 1\n", "a:\n  b:\n  \tc: 1\n", "a:\n  b: 1\n\tc: 1\n", "\ta: 1\n"]
+
+
+@pytest.mark.parametrize("text", TABS)
+def test_tabs(tmp_path, text):
+    done = check(tmp_path, text)
+    line = 1 + text[:text.rindex("\t")].count("\n")
+    assert re.search(rf"sluice\.yaml:{line}:\d+: error: YAML is indented with spaces, not tabs", done.stderr), done
+
+
+def test_tabs_in_json_are_fine(tmp_path):
+    done = check(tmp_path, json.dumps(config_for("http://127.0.0.1:1/v1"), indent="\t"))
+    assert done.returncode == 0, done
+
+
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_is_no_configuration(tmp_path, case):
     done = check(tmp_path, BROKEN[case])
