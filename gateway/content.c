@@ -22,6 +22,8 @@ enum {
     TIDY_US = 60000000,
     AT_ONCE = 256, /* are deleted in one transaction: others want to write, too */
     BYTES_AT_ONCE = 4 << 20,
+    PAGES_AT_ONCE = 1024, /* are given back in one transaction */
+    PAGES_KEPT = 256,     /* at least, and an eighth of those that are used: for what comes */
 };
 
 static const char *const schema[] = {
@@ -70,7 +72,7 @@ struct content {
 
 static bool open_to_write(const char *path, struct database **database, struct fault *fault)
 {
-    *database = database_open(path, DATABASE_WRITE, fault);
+    *database = database_open(path, DATABASE_LOOSE, fault);
     if (!*database)
         return false;
     if (!database_upgrade(*database, schema, SCHEMA, fault)) {
@@ -256,6 +258,25 @@ static int64_t count_oldest(struct content *content, const struct content_keepin
     return next == STATEMENT_FAILED ? -1 : count;
 }
 
+/* Give back a piece of the file where nothing stands any more. 1: there may be more; 0: that was
+ * all; -1: a fault. */
+static int shrink_some(struct content *content)
+{
+    int64_t all = ask_number(content->database, "PRAGMA page_count");
+    int64_t spare = ask_number(content->database, "PRAGMA freelist_count");
+    if (all < 0 || spare < 0)
+        return -1;
+    int64_t kept = (all - spare) / 8 > PAGES_KEPT ? (all - spare) / 8 : PAGES_KEPT;
+    if (spare <= kept || ask_number(content->database, "PRAGMA auto_vacuum") != 2)
+        return 0; /* a file that was not made for it stays as large as it is */
+    int64_t pages = spare - kept < PAGES_AT_ONCE ? spare - kept : PAGES_AT_ONCE;
+    if (!database_run_format(content->database, "PRAGMA incremental_vacuum(%lld)",
+                             (long long)pages))
+        return -1;
+    content->log_has_deleted = true; /* with it the file becomes smaller */
+    return spare - kept > pages;
+}
+
 /* One piece of it: others want to write, too. False: that was all, or it failed. */
 static bool tidy_some(struct content *content, const struct content_keeping *keeping)
 {
@@ -279,6 +300,11 @@ static bool tidy_some(struct content *content, const struct content_keeping *kee
         content->log_has_deleted = true;
         return true;
     }
+    int more = shrink_some(content);
+    if (more < 0)
+        give_up(content);
+    if (more != 0)
+        return more > 0;
     if (content->log_has_deleted && empty_log(content->database) == 0) /* or the next time */
         content->log_has_deleted = false;
     database_rest(content->database);
@@ -591,7 +617,16 @@ static bool delete_of(struct database *database, const struct content_wish *wish
     return gone >= 0;
 }
 
-bool content_delete(const struct content *content, const struct content_wish *wish,
+/* The thread gives the room back. */
+static void wish_to_tidy(struct content *content)
+{
+    pthread_mutex_lock(&content->lock);
+    content->tidies = true;
+    pthread_cond_signal(&content->wake);
+    pthread_mutex_unlock(&content->lock);
+}
+
+bool content_delete(struct content *content, const struct content_wish *wish,
                     struct content_deleted *deleted, struct fault *fault)
 {
     enum { NAMES_BYTES = 16 << 20 };
@@ -620,5 +655,7 @@ bool content_delete(const struct content *content, const struct content_wish *wi
         good = say_problem(content, database, fault);
     buffer_done(&names);
     database_close(database);
+    if (deleted->calls > 0 && !deleted->more)
+        wish_to_tidy(content);
     return good;
 }

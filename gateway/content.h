@@ -10,8 +10,9 @@
  * counted, and a crash loses what is in the queue. It is no ledger; money is reckoned elsewhere,
  * and a file that is broken breaks nothing else. The oldest are deleted when they are older than is
  * asked for or all together larger, in pieces between which it writes; what is deleted is
- * overwritten on disk. A file that was taken away begins anew. Without content, and where none is
- * to be kept, there is neither a file nor a thread.
+ * overwritten on disk, and the file gives back its room, but for an eighth. A file that was taken
+ * away begins anew. Without content, and where none is to be kept, there is neither a file nor a
+ * thread.
  *
  * Texts are borrowed for the time of the function call. Times are microseconds of the wall clock.
  */
@@ -82,5 +83,5 @@ struct content_deleted {
 };
 /* Delete it, also from the file's log of changes. False and *fault: some may be left. Blocks; what
  * is in the queue is not looked at: see content_catch_up(). */
-bool content_delete(const struct content *content, const struct content_wish *wish,
+bool content_delete(struct content *content, const struct content_wish *wish,
                     struct content_deleted *deleted, struct fault *fault);

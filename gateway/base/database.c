@@ -178,7 +178,7 @@ static struct database *open_to_read(const char *path, struct fault *fault)
  * as SQLite makes it with four times the work. It takes nothing of it from the page but what is set
  * here; its own version number is for people.
  */
-static void write_first_page(unsigned char page[PAGE_BYTES])
+static void write_first_page(unsigned char page[PAGE_BYTES], enum database_mode mode)
 {
     enum { HEAD = 100 /* behind it is the page's own: a leaf of a table, without cells */ };
     memset(page, 0, PAGE_BYTES);
@@ -191,6 +191,8 @@ static void write_first_page(unsigned char page[PAGE_BYTES])
     page[97] = (unsigned char)(SQLITE_VERSION_NUMBER >> 16);
     page[98] = (unsigned char)(SQLITE_VERSION_NUMBER >> 8);
     page[99] = (unsigned char)SQLITE_VERSION_NUMBER;
+    if (mode == DATABASE_LOOSE)
+        page[55] = page[67] = 1; /* the last root; "incremental_vacuum" */
     page[HEAD] = 13;
     page[HEAD + 5] = PAGE_BYTES >> 8; /* where cells begin: at the end */
 }
@@ -198,7 +200,7 @@ static void write_first_page(unsigned char page[PAGE_BYTES])
 /* An empty database in WAL mode at <path>; whoever may read everything else of ours may read it.
  * There is nothing in it to wait for the disk for, until something is to be safe: see
  * sync_first_page(). */
-static bool make_empty(const char *path, struct fault *fault)
+static bool make_empty(const char *path, enum database_mode mode, struct fault *fault)
 {
     unsigned char page[PAGE_BYTES];
     unlink(path);
@@ -206,7 +208,7 @@ static bool make_empty(const char *path, struct fault *fault)
     int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (file < 0)
         return fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
-    write_first_page(page);
+    write_first_page(page, mode);
     errno = ENOSPC; /* when it is cut short */
     bool good = write(file, page, PAGE_BYTES) == PAGE_BYTES;
     if (!good) /* in SQLite's words, as a full disk is told of elsewhere */
@@ -220,12 +222,12 @@ static bool make_empty(const char *path, struct fault *fault)
  * The file gets its name when it is whole: while SQLite turns a new file into a WAL database there
  * is a moment at which nobody can read it who may not write.
  */
-static bool make_file(const char *path, struct fault *fault)
+static bool make_file(const char *path, enum database_mode mode, struct fault *fault)
 {
     if (access(path, F_OK) == 0)
         return true;
     char *unfinished = memory_format("%s.new-%d", path, (int)getpid());
-    bool good = make_empty(unfinished, fault);
+    bool good = make_empty(unfinished, mode, fault);
     /* Somebody else may have been quicker: then theirs it is. */
     if (good && link(unfinished, path) != 0 && errno != EEXIST)
         good = fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
@@ -238,7 +240,7 @@ struct database *database_open(const char *path, enum database_mode mode, struct
 {
     if (mode == DATABASE_READ)
         return open_to_read(path, fault);
-    if (!make_file(path, fault))
+    if (!make_file(path, mode, fault))
         return NULL;
     return open_as(path, SQLITE_OPEN_READWRITE, mode, fault);
 }

@@ -23,7 +23,9 @@ struct statement; /* one prepared statement */
 
 enum database_mode {
     DATABASE_WRITE, /* create the file when missing (mode 0640); WAL, fsync at checkpoints */
-    DATABASE_SAFE,  /* the same, and every commit is on disk when it returns (power loss) */
+    DATABASE_LOOSE, /* the same; of a file that is made so, PRAGMA incremental_vacuum gives back
+                       pages in which nothing stands */
+    DATABASE_SAFE,  /* as WRITE, and every commit is on disk when it returns (power loss) */
     DATABASE_READ,  /* never writes; works beside a writer, without one, and for another user who
                        may read the files */
 };

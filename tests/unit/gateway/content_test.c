@@ -224,6 +224,55 @@ static void test_what_was_deleted_makes_room(void **state)
     memory_free(long_text);
 }
 
+static int64_t file_bytes(const struct place *place)
+{
+    struct stat status;
+    assert_int_equal(stat(place->path, &status), 0);
+    return status.st_size;
+}
+
+static void await_smaller(const struct place *place, int64_t bytes)
+{
+    int64_t until = (int64_t)clock_now_us() + LONG_US;
+    while (file_bytes(place) > bytes && (int64_t)clock_now_us() < until)
+        usleep(5000);
+    assert_in_range(file_bytes(place), 1, bytes);
+}
+
+static void test_the_file_becomes_smaller(void **state)
+{
+    enum { BYTES = 1000000, DELETED = 20 };
+    struct place *place = *state;
+    int64_t now = clock_wall_us();
+    char *long_text = long_text_of(BYTES);
+    struct text text = {long_text, BYTES};
+    struct content *content = open_kept(place, 64 << 20);
+    for (int i = 0; i < DELETED; i++) {
+        put(content, "a", "acme", now - i, text);
+        catch_up(content);
+    }
+    put(content, "b", "globex", now - 2 * DELETED, text);
+    catch_up(content);
+    assert_int_equal(
+        delete (content, (struct content_wish){.is_of = is_acme, .before_us = INT64_MAX}), DELETED);
+    await_smaller(place, 3 * BYTES);
+    assert_int_equal(find(content, "b", "globex", now - 2 * DELETED), BYTES);
+    put(content, "c", "acme", now, text);
+    catch_up(content);
+    assert_int_equal(find(content, "c", "acme", now), BYTES);
+    /* and by age: */
+    for (int i = 0; i < DELETED / 2; i++) {
+        put(content, "d", "acme", now - i, text);
+        catch_up(content);
+    }
+    struct content_keeping keeping = {.wanted = true, .keep_us = 0, .max_bytes = 64 << 20};
+    content_keep(content, &keeping);
+    await_smaller(place, 3 * BYTES);
+    content_close(content);
+    assert_int_equal(ask_file(place, "SELECT count(*) FROM content"), 0);
+    memory_free(long_text);
+}
+
 /* As somebody has left them. */
 static void put_many_old(const struct place *place, int count, int64_t started_us)
 {
@@ -443,6 +492,7 @@ int main(void)
         TEST(test_without_a_wish_there_is_no_file),
         TEST(test_what_was_put_is_found),
         TEST(test_the_oldest_go_when_there_is_too_much),
+        TEST(test_the_file_becomes_smaller),
         TEST(test_what_was_deleted_makes_room),
         TEST(test_what_comes_while_old_ones_are_deleted_is_kept),
         TEST(test_who_deletes_much_stops_and_goes_on),
