@@ -162,6 +162,14 @@ static bool check_query(struct admin_call *call)
     return true;
 }
 
+static const char *read_only_words(const struct admin_route *route)
+{
+    if (route->answer == admin_content_delete)
+        return "admin.read_only is set: nothing is deleted through the API; what is older than "
+               "store.retention.content, or more than content_max, goes by itself";
+    return "admin.read_only is set: nothing is changed through the API";
+}
+
 static bool check_role(const struct config *config, struct admin_call *call)
 {
     static const char *const refusals[] = {
@@ -174,8 +182,7 @@ static bool check_role(const struct config *config, struct admin_call *call)
         return false;
     }
     if (call->route->changes && config->admin_read_only) {
-        admin_problem(call, 403,
-                      TEXT("admin.read_only is set: nothing is changed through the API"));
+        admin_problem(call, 403, text_of(read_only_words(call->route)));
         return false;
     }
     return true;

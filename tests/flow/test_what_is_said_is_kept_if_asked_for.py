@@ -212,8 +212,9 @@ def test_a_reload_turns_it_on_and_off(up):
         assert is_not_kept(gate, before) and is_not_kept(gate, after)
 
 
-def test_it_outlives_a_restart_and_ends_with_its_time(up):
-    config = configure(up)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_it_outlives_a_restart_and_ends_with_its_time(up, read_only):
+    config = configure(up, admin={"read_only": read_only})
     with Sluice(config) as gate:
         old, new = chat(gate), chat(gate)
         assert content_of(gate, old) and content_of(gate, new)
@@ -256,6 +257,16 @@ def test_it_is_deleted_when_somebody_asks(up):
         assert call_of(gate, eve)["user"] == "eve", "what the ledger has stays"
         assert ask(gate, "DELETE", "/content").status == 400
         assert run_cli("content", "rm", "-c", gate.file, env=gate.env).returncode == 2
+
+
+def test_where_nothing_may_be_changed_it_says_so(up):
+    with Sluice(configure(up, admin={"read_only": True})) as gate:
+        answer = chat(gate)
+        assert content_of(gate, answer)
+        done = run_cli("content", "rm", "-c", gate.file, "--tenant", "acme", env=gate.env)
+        assert done.returncode not in (0, 2), done
+        assert "admin.read_only is set" in done.stderr and "store.retention.content" in done.stderr, done
+        assert content_of(gate, answer)
 
 
 def test_the_command_asks_until_all_is_deleted():
