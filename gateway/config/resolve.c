@@ -79,10 +79,12 @@ static void check_open_address(struct document *document, const struct listener_
         problem_at_value(document, at, SEVERITY_ERROR,
                          "\"anonymous: true\" is for loopback addresses, not for %s",
                          draft->settings.address);
-    else if ((serve & SERVE_API) && !document_has_keys(document))
+    else if ((serve & SERVE_API) && !document_has_keys(document) &&
+             !node_is_given(node_find(document->root, "anonymous")))
         problem_at_value(document, at, SEVERITY_ERROR,
                          "%s can be reached by others and no key is configured: add a key to a "
-                         "tenant, or listen on 127.0.0.1",
+                         "tenant, or write \"anonymous: false\" where keys are made while it runs "
+                         "(sluice keys create), or listen on 127.0.0.1",
                          draft->settings.address);
     if ((serve & SERVE_METRICS) && document->config.telemetry.metrics_enabled &&
         !document->config.telemetry.metrics_public)

@@ -5,7 +5,7 @@ import json
 from urllib.parse import quote, quote_plus
 
 import pytest
-from harness import KEY_ACME, Client, config_for, eventually, free_port, run_cli, sha256_hash
+from harness import KEY_ACME, Client, Sluice, config_for, eventually, free_port, run_cli, sha256_hash
 from test_the_admin_api_answers_as_it_is_described import check_answer
 
 pytestmark = pytest.mark.threads
@@ -339,3 +339,22 @@ def test_limits_of_other_models_take_no_room(gate):
     assert gate.chat(key=key["secret"], user="ann").status == 200
     refused = ask(gate, "/tenants/many", "PATCH", {"limits": {**one, "concurrent": 9, **limits}})
     assert refused.status == 400 and "64" in refused.json["detail"], refused
+
+
+def test_others_may_reach_it_before_there_is_a_key(upstream):
+    """A file without keys is for loopback, unless it says that nobody gets in without one."""
+    config = {**config_for(upstream), "tenants": []}
+    config["server"]["listeners"][0].update(address=f"0.0.0.0:{free_port()}", serve=["api", "health"])
+    with Sluice(config, begin=False) as gate:
+        done = run_cli("check", gate.file, env=gate.env)
+        assert done.returncode == 1 and "anonymous: false" in done.stderr, done
+        gate.write({**config, "anonymous": False})
+        gate.start()
+        assert gate.chat(key="").status == 401 and gate.chat(key=KEY_ACME).status == 401
+        assert command(gate, "tenants", "set", "acme", "--models", "fast").returncode == 0
+        secret = command(gate, "keys", "create", "ci", "--tenant", "acme").stdout.strip()
+        assert gate.chat(key=secret).status == 200
+        assert gate.chat(key="").status == 401 and gate.chat(key=KEY_ACME).status == 401
+        assert command(gate, "keys", "revoke", json.loads(command(gate, "keys", "ls", "--format", "json").stdout)[0]["id"]).returncode == 0
+        eventually(lambda: gate.chat(key=secret).status == 401, what="it is revoked")
+        assert gate.chat(key="").status == 401
