@@ -103,6 +103,17 @@ static struct text listed_texts(struct convert *c, const struct node *node)
     return list;
 }
 
+/* 80_000 is a number in Python's YAML. */
+static struct text digits_of(struct convert *c, struct text number)
+{
+    char *digits = convert_take(c, number.len + 1);
+    size_t len = 0;
+    for (size_t i = 0; i < number.len; i++)
+        if (number.at[i] != '_' || i == 0 || i + 1 == number.len)
+            digits[len++] = number.at[i];
+    return (struct text){digits, len};
+}
+
 /* What the row wants of the value, as YAML; empty when it is none of that. */
 static struct text taken(struct convert *c, const struct node *node, const struct convert_row *row,
                          const struct convert_places *places)
@@ -119,7 +130,7 @@ static struct text taken(struct convert *c, const struct node *node, const struc
     if (row->take == TAKE_TEXT || convert_is_reference(c, text))
         return convert_value(c, node);
     if (row->take == TAKE_COUNT)
-        return text_number(text, INT32_MAX, &number) ? text : none;
+        return text_number(text = digits_of(c, text), INT32_MAX, &number) ? text : none;
     if (row->take == TAKE_FLAG)
         return text_equal_nocase(text, TEXT("true"))    ? TEXT("true")
                : text_equal_nocase(text, TEXT("false")) ? TEXT("false")

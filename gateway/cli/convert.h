@@ -126,6 +126,12 @@ static inline bool node_says(const struct node *node, const char *word)
     return node_is_text(node) && text_equal(node_text(node), text_of(word));
 }
 
+/* "true", or "True" as in Python? */
+static inline bool node_is_true(const struct node *node)
+{
+    return node_is_text(node) && text_equal_nocase(node_text(node), TEXT("true"));
+}
+
 /* That models without a price cost nothing, as with the other gateway. */
 void convert_unpriced(struct convert *c);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/cli/convert_litellm.h"
+
 #include <string.h>
 
 #include "gateway/base/table.h"
-#include "gateway/cli/convert.h"
 
 /* LiteLLM's config.yaml: https://docs.litellm.ai/docs/proxy/configs and …/config_settings */
 
@@ -23,183 +24,7 @@ struct litellm {
     struct text strategy, default_fallback;
 };
 
-#define GENERATION "only max_tokens can be filled in for a caller that leaves it out"
-
 /* clang-format off */
-
-#define TIERS \
-    {"input_cost_per_token_above_128k_tokens", TAKE_OTHERWISE, AT_TARGET, NULL, NULL}, \
-    {"output_cost_per_token_above_128k_tokens", TAKE_OTHERWISE, AT_TARGET, NULL, NULL}, \
-    {"input_cost_per_token_above_200k_tokens", TAKE_OTHERWISE, AT_TARGET, NULL, NULL}, \
-    {"output_cost_per_token_above_200k_tokens", TAKE_OTHERWISE, AT_TARGET, NULL, NULL}, \
-    {"input_cost_per_token_above_272k_tokens", TAKE_OTHERWISE, AT_TARGET, NULL, NULL}, \
-    {"output_cost_per_token_above_272k_tokens", TAKE_OTHERWISE, AT_TARGET, NULL, NULL},
-
-static const struct convert_row params_rows[] = {
-    {"model", TAKE_OTHERWISE, AT_TARGET, NULL, NULL},
-    {"custom_llm_provider", TAKE_OTHERWISE, AT_TARGET, NULL, NULL},
-    {"api_base", TAKE_OTHERWISE, AT_PROVIDER, NULL, NULL},
-    {"base_url", TAKE_OTHERWISE, AT_PROVIDER, NULL, NULL},
-    {"extra_headers", TAKE_OTHERWISE, AT_PROVIDER, NULL, NULL},
-    {"headers", TAKE_OTHERWISE, AT_PROVIDER, NULL, NULL},
-    {"drop_params", TAKE_FLAG, AT_PROVIDER, "lenient", NULL},
-    {"api_key", TAKE_SECRET, AT_PROVIDER, "api_key", "API_KEY"},
-    {"api_version", TAKE_TEXT, AT_PROVIDER, "api_version", NULL},
-    {"organization", TAKE_TEXT, AT_PROVIDER, "organization", NULL},
-    {"tenant_id", TAKE_TEXT, AT_PROVIDER, "entra.tenant", NULL},
-    {"client_id", TAKE_TEXT, AT_PROVIDER, "entra.client_id", NULL},
-    {"client_secret", TAKE_SECRET, AT_PROVIDER, "entra.client_secret", "CLIENT_SECRET"},
-    {"azure_ad_token", TAKE_LEAVE, AT_PROVIDER, NULL, "a token ends; set providers: entra instead"},
-    {"aws_region_name", TAKE_TEXT, AT_PROVIDER, "region", NULL},
-    {"aws_access_key_id", TAKE_SECRET, AT_PROVIDER, "access_key", "ACCESS_KEY_ID"},
-    {"aws_secret_access_key", TAKE_SECRET, AT_PROVIDER, "secret_key", "SECRET_ACCESS_KEY"},
-    {"aws_session_token", TAKE_SECRET, AT_PROVIDER, "session_token", "SESSION_TOKEN"},
-    {"aws_role_name", TAKE_LEAVE, AT_PROVIDER, NULL, "roles come from the machine or AWS_WEB_IDENTITY_TOKEN_FILE"},
-    {"aws_profile_name", TAKE_LEAVE, AT_PROVIDER, NULL, "files of people (~/.aws) are not read"},
-    {"vertex_project", TAKE_TEXT, AT_PROVIDER, "project", NULL},
-    {"vertex_location", TAKE_TEXT, AT_PROVIDER, "location", NULL},
-    {"vertex_credentials", TAKE_OTHERWISE, AT_PROVIDER, NULL, NULL},
-    {"rpm", TAKE_COUNT, AT_TARGET, "limits.requests_per_minute", NULL},
-    {"tpm", TAKE_COUNT, AT_TARGET, "limits.tokens_per_minute", NULL},
-    {"max_parallel_requests", TAKE_COUNT, AT_TARGET, "limits.concurrent", NULL},
-    {"order", TAKE_COUNT, AT_TARGET, "priority", NULL},
-    {"weight", TAKE_OTHERWISE, AT_TARGET, NULL, NULL},
-    {"tags", TAKE_TEXTS, AT_TARGET, "tags", NULL},
-    {"timeout", TAKE_SECONDS, AT_PROVIDER, "timeouts.total", NULL},
-    {"stream_timeout", TAKE_SECONDS, AT_PROVIDER, "timeouts.first_byte", NULL},
-    {"max_retries", TAKE_COUNT, AT_PROVIDER, "retry.attempts", NULL},
-    {"num_retries", TAKE_COUNT, AT_PROVIDER, "retry.attempts", NULL},
-    {"max_tokens", TAKE_COUNT, AT_TARGET, "params.max_tokens", NULL},
-    {"temperature", TAKE_LEAVE, AT_TARGET, NULL, GENERATION},
-    {"top_p", TAKE_LEAVE, AT_TARGET, NULL, GENERATION},
-    {"seed", TAKE_LEAVE, AT_TARGET, NULL, GENERATION},
-    {"stop", TAKE_LEAVE, AT_TARGET, NULL, GENERATION},
-    {"extra_body", TAKE_LEAVE, AT_TARGET, NULL, GENERATION},
-    {"reasoning_effort", TAKE_LEAVE, AT_TARGET, NULL, GENERATION},
-    {"thinking", TAKE_LEAVE, AT_TARGET, NULL, GENERATION},
-    {"mock_response", TAKE_LEAVE, AT_TARGET, NULL, "use a provider of type mock"},
-    {"max_budget", TAKE_LEAVE, AT_TARGET, NULL, "budgets belong to tenants and keys"},
-    {"budget_duration", TAKE_LEAVE, AT_TARGET, NULL, "budgets belong to tenants and keys"},
-    {"input_cost_per_token", TAKE_MILLION, AT_TARGET, "price.input", NULL},
-    {"output_cost_per_token", TAKE_MILLION, AT_TARGET, "price.output", NULL},
-    TIERS
-    {0},
-};
-
-static const struct convert_row info_rows[] = {
-    {"id", TAKE_OTHERWISE, AT_TARGET, NULL, NULL},
-    {"mode", TAKE_NOTHING, AT_TARGET, NULL, NULL}, /* the path of a call says it */
-    {"description", TAKE_OTHERWISE, AT_TARGET, NULL, NULL},
-    {"litellm_provider", TAKE_NOTHING, AT_TARGET, NULL, NULL},
-    {"input_cost_per_token", TAKE_MILLION, AT_TARGET, "price.input", NULL},
-    {"output_cost_per_token", TAKE_MILLION, AT_TARGET, "price.output", NULL},
-    {"cache_read_input_token_cost", TAKE_MILLION, AT_TARGET, "price.cached_input", NULL},
-    {"cache_creation_input_token_cost", TAKE_MILLION, AT_TARGET, "price.cache_write", NULL},
-    {"output_cost_per_reasoning_token", TAKE_MILLION, AT_TARGET, "price.reasoning", NULL},
-    {"input_cost_per_audio_token", TAKE_MILLION, AT_TARGET, "price.audio_input", NULL},
-    {"output_cost_per_audio_token", TAKE_MILLION, AT_TARGET, "price.audio_output", NULL},
-    {"input_cost_per_request", TAKE_EACH, AT_TARGET, "price.request", NULL},
-    TIERS
-    {"max_input_tokens", TAKE_COUNT, AT_TARGET, "context_window", NULL},
-    {"max_tokens", TAKE_LEAVE, AT_TARGET, NULL, "the catalogue says what a model writes at most"},
-    {"max_output_tokens", TAKE_LEAVE, AT_TARGET, NULL, "the catalogue says what a model writes at most"},
-    {"base_model", TAKE_LEAVE, AT_TARGET, NULL, "set the target's price, where the catalogue does not know its model"},
-    {"access_groups", TAKE_LEAVE, AT_TARGET, NULL, "list the models in tenants: models"},
-    {"supports_vision", TAKE_LEAVE, AT_TARGET, NULL, "the catalogue says what a model can do; see capabilities"},
-    {"supports_function_calling", TAKE_LEAVE, AT_TARGET, NULL, "the catalogue says what a model can do; see capabilities"},
-    {0},
-};
-
-static const struct convert_row router_rows[] = {
-    {"routing_strategy", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"routing_strategy_args", TAKE_LEAVE, AT_ROOT, NULL, "see routing.policies: half_life, latency_signal"},
-    {"fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"context_window_fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"content_policy_fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"default_fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"model_group_alias", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"num_retries", TAKE_COUNT, AT_PROVIDER, "retry.attempts", NULL},
-    {"timeout", TAKE_SECONDS, AT_PROVIDER, "timeouts.total", NULL},
-    {"stream_timeout", TAKE_SECONDS, AT_PROVIDER, "timeouts.first_byte", NULL},
-    {"retry_after", TAKE_SECONDS, AT_PROVIDER, "retry.backoff", NULL},
-    {"cooldown_time", TAKE_SECONDS, AT_PROVIDER, "breaker.open_for", NULL},
-    {"allowed_fails", TAKE_LEAVE, AT_ROOT, NULL, "a circuit opens after three failures in a row, or by providers: breaker"},
-    {"allowed_fails_policy", TAKE_LEAVE, AT_ROOT, NULL, "a circuit opens after three failures in a row, or by providers: breaker"},
-    {"retry_policy", TAKE_LEAVE, AT_ROOT, NULL, "see providers: retry.retry_on"},
-    {"model_group_retry_policy", TAKE_LEAVE, AT_ROOT, NULL, "see providers: retry.retry_on"},
-    {"max_fallbacks", TAKE_LEAVE, AT_ROOT, NULL, "all fallbacks are tried, in their order"},
-    {"enable_pre_call_checks", TAKE_NOTHING, AT_ROOT, NULL, NULL}, /* always so */
-    {"enable_tag_filtering", TAKE_LEAVE, AT_ROOT, NULL, "write routing.rules: when: {tags} use: {tags}"},
-    {"redis_url", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"redis_host", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"redis_port", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"redis_password", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"redis_db", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"provider_budget_config", TAKE_LEAVE, AT_ROOT, NULL, "budgets belong to tenants and keys"},
-    {"set_verbose", TAKE_NOTHING, AT_ROOT, NULL, NULL},
-    {0},
-};
-
-static const struct convert_row module_rows[] = {
-    {"fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"context_window_fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"content_policy_fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"default_fallbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"num_retries", TAKE_COUNT, AT_PROVIDER, "retry.attempts", NULL},
-    {"request_timeout", TAKE_SECONDS, AT_PROVIDER, "timeouts.total", NULL},
-    {"drop_params", TAKE_FLAG, AT_PROVIDER, "lenient", NULL},
-    {"cooldown_time", TAKE_SECONDS, AT_PROVIDER, "breaker.open_for", NULL},
-    {"allowed_fails", TAKE_LEAVE, AT_ROOT, NULL, "a circuit opens after three failures in a row, or by providers: breaker"},
-    {"cache", TAKE_FLAG, AT_ROOT, "cache.exact.enabled", NULL},
-    {"cache_params", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"callbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"success_callback", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"failure_callback", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"service_callbacks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"json_logs", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"set_verbose", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"max_budget", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"budget_duration", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"turn_off_message_logging", TAKE_NOTHING, AT_ROOT, NULL, NULL}, /* never logged */
-    {"redact_messages_in_exceptions", TAKE_NOTHING, AT_ROOT, NULL, NULL},
-    {"modify_params", TAKE_LEAVE, AT_ROOT, NULL, "calls of the same dialect pass byte for byte"},
-    {"ssl_verify", TAKE_LEAVE, AT_ROOT, NULL, "certificates are always verified; see providers: tls.ca_file"},
-    {"max_internal_user_budget", TAKE_LEAVE, AT_ROOT, NULL, "see tenants: users"},
-    {"default_team_settings", TAKE_LEAVE, AT_ROOT, NULL, "teams are tenants; see tenants"},
-    {"guardrails", TAKE_LEAVE, AT_ROOT, NULL, "PROTECTS: calls pass without it; see guardrails"},
-    {0},
-};
-
-static const struct convert_row general_rows[] = {
-    {"master_key", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"max_parallel_requests", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"global_max_parallel_requests", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"max_request_size_mb", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"background_health_checks", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"health_check_interval", TAKE_SECONDS, AT_PROVIDER, "health.interval", NULL},
-    {"database_url", TAKE_LEAVE, AT_ROOT, NULL, "no database is needed; keys and budgets in it are to be made again: sluice keys create"},
-    {"database_connection_pool_limit", TAKE_NOTHING, AT_ROOT, NULL, NULL},
-    {"store_model_in_db", TAKE_LEAVE, AT_ROOT, NULL, "models stand in the file; those in the database are to be added"},
-    {"alerting", TAKE_LEAVE, AT_ROOT, NULL, "alert on the metrics: listeners: serve: [metrics]"},
-    {"custom_auth", TAKE_LEAVE, AT_ROOT, NULL, "see jwt and tenants: keys"},
-    {"enable_jwt_auth", TAKE_LEAVE, AT_ROOT, NULL, "see jwt"},
-    {"litellm_jwtauth", TAKE_LEAVE, AT_ROOT, NULL, "see jwt"},
-    {"pass_through_endpoints", TAKE_LEAVE, AT_ROOT, NULL, "only the paths of models are served"},
-    {0},
-};
-
-static const struct convert_row file_rows[] = {
-    {"model_list", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"router_settings", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"litellm_settings", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"general_settings", TAKE_OTHERWISE, AT_ROOT, NULL, NULL},
-    {"environment_variables", TAKE_LEAVE, AT_ROOT, NULL, "set these variables in the environment of sluice"},
-    {"guardrails", TAKE_LEAVE, AT_ROOT, NULL, "PROTECTS: calls pass without it; see guardrails"},
-    {"include", TAKE_LEAVE, AT_ROOT, NULL, "convert each of these files, and name the results in sluice's include"},
-    {"mcp_servers", TAKE_LEAVE, AT_ROOT, NULL, "tools are the callers' own"},
-    {"prompts", TAKE_LEAVE, AT_ROOT, NULL, "prompts are the callers' own"},
-    {0},
-};
 
 static const struct { const char *theirs, *ours; } strategies[] = {
     {"simple-shuffle", "weighted"},
@@ -391,8 +216,8 @@ static void read_target(struct litellm *l, const struct node *entry)
     struct convert_places places = {{convert_root(c), provider, target}, variables, false};
     convert_put(c, provider, "type", text_of(named.type));
     read_provider(l, params, provider, variables);
-    convert_rows(c, params, params_rows, &places);
-    convert_rows(c, info, info_rows, &places);
+    convert_rows(c, params, convert_litellm_params, &places);
+    convert_rows(c, info, convert_litellm_info, &places);
     struct text asked = node_text(name);
     if (is_passed_through(asked, named.model)) {
         pass_through(l, name, provider, asked);
@@ -653,16 +478,16 @@ static void read_module(struct litellm *l, const struct node *settings)
     if (!settings)
         return;
     read_cache(l, node_find(settings, "cache_params"));
-    if (node_says(node_find(settings, "cache"), "true"))
+    if (node_is_true(node_find(settings, "cache")))
         convert_tell(c, node_find(settings, "cache"),
                      "only calls with temperature 0 are kept; see cache: exact: max_temperature");
     static const char *const callbacks[] = {"callbacks", "success_callback", "failure_callback",
                                             "service_callbacks"};
     for (size_t i = 0; i < 4; i++)
         read_callbacks(l, node_find(settings, callbacks[i]));
-    if (node_says(node_find(settings, "json_logs"), "true"))
+    if (node_is_true(node_find(settings, "json_logs")))
         convert_put(c, convert_root(c), "telemetry.log.format", TEXT("json"));
-    if (node_says(node_find(settings, "set_verbose"), "true"))
+    if (node_is_true(node_find(settings, "set_verbose")))
         convert_put(c, convert_root(c), "telemetry.log.level", TEXT("debug"));
 }
 
@@ -678,7 +503,8 @@ static void read_tenant(struct litellm *l, const struct node *general, const str
         tenant = convert_item(c, convert_root(c), "tenants");
         convert_put(c, tenant, "name", TEXT("litellm"));
         convert_put(c, tenant, "models", TEXT("[\"*\"]"));
-        convert_put(c, tenant, "may_set", TEXT("[tags]"));
+        if (!node_is_true(node_find(general, "reject_clientside_metadata_tags")))
+            convert_put(c, tenant, "may_set", TEXT("[tags]"));
         convert_tell(c, key, "it opens calls, and not the admin API: that has a key of its own");
     } else {
         convert_tell(c, NULL,
@@ -708,6 +534,29 @@ static void read_tenant(struct litellm *l, const struct node *general, const str
     }
 }
 
+/* How long calls are kept, and with what was said in them. */
+static void read_retention(struct litellm *l, const struct node *general)
+{
+    struct convert *c = l->c;
+    const struct node *prompts = node_find(general, "store_prompts_in_spend_logs");
+    const struct node *span = node_find(general, "maximum_spend_logs_retention_period");
+    struct text time = convert_period(c, span);
+    if (text_equal(time, TEXT("month")))
+        time = TEXT("30d");
+    if (time.len)
+        convert_put(c, convert_root(c), "store.retention.requests", time);
+    else if (node_is_given(span))
+        convert_leave(c, span, "it is no span of time");
+    if (!node_is_true(prompts))
+        return;
+    convert_put(c, convert_root(c), "store.capture", TEXT("full"));
+    if (time.len)
+        convert_put(c, convert_root(c), "store.retention.content", time);
+    convert_tell(c, prompts,
+                 "only admins see what was said; it goes after store: retention: "
+                 "content (7 days, if nothing else is said)");
+}
+
 static void read_general(struct litellm *l, const struct node *general, struct out *defaults)
 {
     struct convert *c = l->c;
@@ -721,8 +570,9 @@ static void read_general(struct litellm *l, const struct node *general, struct o
     } else if (node_is_given(size)) {
         convert_leave(c, size, "it is no whole number");
     }
-    if (node_says(node_find(general, "background_health_checks"), "true"))
+    if (node_is_true(node_find(general, "background_health_checks")))
         convert_put(c, defaults, "health.mode", TEXT("active"));
+    read_retention(l, general);
 }
 
 static void convert(struct convert *c, const struct node *root)
@@ -735,18 +585,20 @@ static void convert(struct convert *c, const struct node *root)
     const struct node *general = node_find(root, "general_settings");
     struct out *defaults = convert_draft(c);
     struct convert_places places = {{convert_root(c), defaults, NULL}, TEXT("LITELLM"), false};
-    convert_rows(c, root, file_rows, &places);
+    convert_rows(c, root, convert_litellm_file, &places);
     read_models(&l, node_find(root, "model_list"));
     read_strategy(&l, router ? node_find(router, "routing_strategy") : NULL);
     read_aliases(&l, router ? node_find(router, "model_group_alias") : NULL);
     read_all_fallbacks(&l, router);
     read_all_fallbacks(&l, module);
     read_redis(&l, router);
-    convert_rows(c, router, router_rows, &places);
-    convert_rows(c, module, module_rows, &places);
-    convert_rows(c, general, general_rows, &places);
+    convert_rows(c, router, convert_litellm_router, &places);
+    convert_rows(c, module, convert_litellm_module, &places);
+    convert_rows(c, general, convert_litellm_general, &places);
     read_module(&l, module);
     read_general(&l, general, defaults);
+    if (router && node_is_true(node_find(router, "disable_cooldowns")))
+        convert_put(c, defaults, "health.mode", TEXT("none")); /* unless it is asked */
     read_tenant(&l, general, module);
     convert_default(c, defaults);
     convert_add_attempts(c, longest_fallback(&l));

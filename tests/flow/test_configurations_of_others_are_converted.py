@@ -44,6 +44,26 @@ def test_a_case(case, tmp_path):
     assert checked.returncode == 0, checked
 
 
+# What is taken over, or is always so: the other settings must be told of.
+TAKEN = """routing_strategy num_retries cooldown_time cache_responses disable_cooldowns redis_host redis_port redis_password
+model_group_alias fallbacks default_fallbacks drop_params request_timeout json_logs set_verbose callbacks cache_params max_budget
+budget_duration max_parallel_requests max_request_size_mb maximum_spend_logs_retention_period reject_clientside_metadata_tags
+background_health_checks""".split()
+
+
+@pytest.mark.parametrize("case", ["litellm", "litellm-settings"])
+def test_no_setting_of_litellms_is_left_out_in_silence(case):
+    folder = ROOT / "tests/cases/convert" / case
+    words, section = (folder / "words").read_text(), ""
+    walked = ("router_settings", "litellm_settings", "general_settings")
+    for number, line in enumerate((folder / "input").read_text().splitlines(), 1):
+        if match := re.match(r"(\w+):", line):
+            section = match[1]
+            assert section in ("model_list", *walked) or f":{number}: {section}: left out" in words, line
+        elif section in walked and (match := re.match(r"  (\w+):", line)):
+            assert match[1] in TAKEN or f":{number}: {section}/{match[1]}" in words, line
+
+
 HOSTILE = {
     "control characters": 'model_list:\n  - "a\\u001b[31mb": 1\nrouter_settings: {"\\u001b[2Jx": 1}\n',
     "everything of another kind": "model_list: {a: 1}\nrouter_settings: [1]\nlitellm_settings: text\ngeneral_settings: [[]]\n",
