@@ -84,13 +84,69 @@ static bool has(struct text message, struct text words)
     return text_find(message, words) != SIZE_MAX;
 }
 
-/* May it ask for a response that reads an `input` of its own, not the conversation? Letters and
- * dots that are escaped may spell anything. */
+/* Letters and dots that are escaped may spell anything. */
+static bool is_spelled(struct text message)
+{
+    return has(message, TEXT("\\u006")) || has(message, TEXT("\\u007")) ||
+           has(message, TEXT("\\u002e")) || has(message, TEXT("\\u002E"));
+}
+
+/* May it ask for a response that reads an `input` of its own, not the conversation? */
 static bool has_own_input(struct text message)
 {
-    bool spelled = has(message, TEXT("\\u006")) || has(message, TEXT("\\u007")) ||
-                   has(message, TEXT("\\u002e")) || has(message, TEXT("\\u002E"));
-    return spelled || (has(message, TEXT("response.create")) && has(message, TEXT("\"input\"")));
+    return is_spelled(message) ||
+           (has(message, TEXT("response.create")) && has(message, TEXT("\"input\"")));
+}
+
+/* Has the object these members and no others, each once? <count> is 32 at most. */
+static bool has_only(struct text object, const char *const *names, size_t count)
+{
+    struct text name, value;
+    uint32_t seen = 0;
+    while (member_next(&object, &name, &value)) {
+        size_t i = 0;
+        while (i < count && !text_equal(name, text_of(names[i])))
+            i++;
+        if (i == count || seen >> i & 1)
+            return false;
+        seen |= UINT32_C(1) << i;
+    }
+    return true;
+}
+
+/* Does it ask for a response that reads as any other does? What it may say is how it is answered.
+ */
+static bool is_plain_create(struct text message)
+{
+    static const char *const members[] = {"type", "event_id", "response"};
+    static const char *const plain[] = {"modalities", "output_modalities", "max_output_tokens",
+                                        "temperature", "metadata"};
+    struct text response = member_find(message, TEXT("response"));
+    return is_surely(message, TEXT("response.create")) && has_only(message, members, 3) &&
+           (!response.len || has_only(response, plain, 5));
+}
+
+/* May it change what responses read by more than its own bytes: instructions, tools, a template,
+ * how much is left out? */
+static bool is_odd(struct text message)
+{
+    struct text type = type_of(message);
+    if (has(message, TEXT("response.create")))
+        return !is_plain_create(message);
+    return is_spelled(message) || has(message, TEXT("session.update")) ||
+           !(text_starts(type, TEXT("conversation.item.")) ||
+             text_starts(type, TEXT("input_audio_buffer.")) ||
+             text_starts(type, TEXT("output_audio_buffer.")) ||
+             text_equal(type, TEXT("response.cancel")));
+}
+
+/* At the beginning it says what its session is like: no response has read anything else. */
+static void note_odd(struct realtime_tally *tally, struct text message)
+{
+    bool begins = !tally->has_said && text_equal(type_of(message), TEXT("session.update")) &&
+                  !is_spelled(message) && !has(message, TEXT("response.create"));
+    tally->has_said = tally->has_said || !begins;
+    tally->odd = tally->odd || (!begins && is_odd(message));
 }
 
 static void add_said(struct realtime_tally *tally, int64_t bytes)
@@ -110,8 +166,10 @@ void realtime_tally_said(struct realtime_tally *tally, struct text message)
         return;
     if (is_surely(message, TEXT("input_audio_buffer.append"))) {
         tally->said_chars = sum(tally->said_chars, bytes);
+        tally->has_said = true;
         return;
     }
+    note_odd(tally, message);
     add_said(tally, bytes);
     if (has_own_input(message))
         add_own_input(tally);
@@ -120,6 +178,7 @@ void realtime_tally_said(struct realtime_tally *tally, struct text message)
 void realtime_tally_unread(struct realtime_tally *tally, int64_t bytes, bool more)
 {
     add_said(tally, bytes);
+    tally->has_said = tally->odd = true;
     if (!more)
         add_own_input(tally);
 }
@@ -139,6 +198,8 @@ static void note_format(struct realtime_tally *tally, struct text message)
 static void begin(struct realtime_tally *tally)
 {
     tally->open++;
+    tally->shrunk = tally->shrunk || tally->fresh;
+    tally->fresh = false;
     tally->begun_bytes = sum(tally->begun_bytes, tally->said_bytes);
     tally->begun_chars = sum(tally->begun_chars, tally->said_chars);
     tally->said_bytes = tally->said_chars = 0;
@@ -163,6 +224,8 @@ enum tally_says realtime_tally_heard(struct realtime_tally *tally, struct text m
     struct text type = type_of(message);
     if (text_starts(type, TEXT("session.")))
         note_format(tally, message);
+    if (text_equal(type, TEXT("conversation.item.deleted")))
+        tally->shrunk = true;
     if (!text_starts(type, TEXT("response.")))
         return TALLY_NOTHING;
     if (text_equal(type, TEXT("response.done")))
@@ -170,6 +233,8 @@ enum tally_says realtime_tally_heard(struct realtime_tally *tally, struct text m
     if (text_equal(type, TEXT("response.created"))) {
         note_format(tally, message);
         begin(tally);
+        tally->fresh = tally->shrunk && tally->open == 1;
+        tally->shrunk = tally->shrunk && !tally->fresh;
         return TALLY_MORE;
     }
     if (!text_ends(type, TEXT(".delta")))
@@ -199,8 +264,20 @@ static bool is_aside(struct text message)
     return text_equal(member_find(response, TEXT("conversation_id")), TEXT("null"));
 }
 
+/* An item was deleted before the only response began that has ended with <usage>: did it read all
+ * that is left, as the next one will? */
+static bool has_read_the_rest(const struct realtime_tally *tally, struct text message,
+                              const struct usage *usage)
+{
+    struct text status =
+        member_string(member_find(member_find(message, TEXT("response")), TEXT("status")));
+    return tally->fresh && tally->open == 0 && !tally->odd && tally->own_input == 0 &&
+           !tally->unsure && usage->input_tokens > 0 && text_equal(status, TEXT("completed"));
+}
+
 /* The conversation is taken for what it was at most: a response that read something else, or less
- * of it, says nothing of what the next one reads. Nor has it read what was said before it. */
+ * of it, says nothing of what the next one reads. Nor has it read what was said before it. It falls
+ * only when an item was deleted, and by what is certain. */
 void realtime_tally_ended(struct realtime_tally *tally, struct text message,
                           const struct usage *usage)
 {
@@ -208,6 +285,11 @@ void realtime_tally_ended(struct realtime_tally *tally, struct text message,
     if (tally->open == 0)
         begin(tally);
     tally->open--;
+    if (knows && has_read_the_rest(tally, message, usage))
+        tally->context = tally->context_sound = tally->read = 0;
+    else
+        tally->shrunk = tally->shrunk || tally->fresh;
+    tally->fresh = false;
     if (!knows || tally->own_input > 0 || usage->input_tokens < tally->read)
         tally->unsure = true;
     tally->own_input -= tally->own_input > 0;

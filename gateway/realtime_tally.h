@@ -22,6 +22,10 @@ struct realtime_tally {
     int64_t said_bytes, said_chars; /* by the client since: of text, and of sound in base64 */
     int64_t begun_bytes, begun_chars; /* the same, of what the open ones read besides */
     unsigned own_input;    /* responses that were asked for and may read something else instead */
+    bool has_said;         /* something else than what its session is like */
+    bool odd;              /* the client has changed what responses read besides */
+    bool shrunk;           /* an item was deleted since a response has begun */
+    bool fresh;            /* the only open one has begun after that, and reads what is left */
     bool unsure;           /* one of the open ones, or that were open with them, may have done so */
     int64_t words, events; /* written by those that are open: bytes, and in how many */
     int64_t sound_chars;   /* and of sound in base64 */

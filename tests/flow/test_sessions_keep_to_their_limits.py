@@ -339,6 +339,37 @@ def test_a_response_with_an_input_of_its_own_leaves_the_conversation_to_be_read(
         assert gate.usage_total("input_tokens") == 12
 
 
+class Forgets(Reads):
+    """Its responses read what was said and not deleted."""
+
+    def say(self, call, opcode, payload):
+        if b"conversation.item.delete" in payload:
+            self.frames.clear()
+            payload = json.dumps({"type": "conversation.item.deleted", "item_id": "a"}).encode()
+        super().say(call, opcode, payload)
+
+
+def test_what_was_deleted_is_not_held_for_when_the_rest_was_read(upstream):
+    upstream.answer = Forgets()
+    limits = {"limits": {"tokens_per_day": 49000, "strict": True}}
+    with Sluice(config_for(upstream, tenants=[tenant(**limits)])) as gate, session(gate) as socket:
+        def turn(text):
+            content = [{"type": "input_text", "text": text}]
+            say_event(socket, {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}})
+            assert b"conversation.item.create" in socket.read()[1]
+            say_event(socket, {"type": "response.create"})
+            said = socket.read()[1]
+            assert b"response.created" in said, said
+            assert b"response.done" in socket.read()[1]
+
+        for _ in range(3):
+            turn("x" * 16000)  # reads 4,000, 8,000, 12,000 tokens
+        for _ in range(20):
+            say_event(socket, {"type": "conversation.item.delete", "item_id": "a"})
+            assert b"conversation.item.deleted" in socket.read()[1]
+            turn("x" * 600)
+
+
 class Cut(Speaks):
     """What is left of a message that was not whole is no request."""
 

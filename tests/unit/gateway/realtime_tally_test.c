@@ -204,6 +204,104 @@ static void test_a_conversation_may_grow_by_less_than_was_written(void **state)
     assert_int_equal(most(&tally, true).input_tokens, 100);
 }
 
+#define DELETED   "{\"type\":\"conversation.item.deleted\",\"item_id\":\"a\"}"
+#define COMPLETED "{\"type\":\"response.done\",\"response\":{\"status\":\"completed\"}}"
+#define UPDATE    "{\"type\":\"session.update\",\"session\":{\"prompt\":{\"id\":\"p\"}}}"
+#define CREATE    "{\"type\":\"response.create\",\"response\":{\"output_modalities\":[\"text\"]}}"
+#define ITEM                                                                             \
+    "{\"type\":\"conversation.item.create\",\"item\":{\"type\":\"message\",\"content\":" \
+    "[{\"type\":\"input_text\",\"text\":\"h\\u00e9\"}]}}"
+
+/* A conversation of 1,000 tokens, of which 100 are left. */
+static struct realtime_tally with_deleted(void)
+{
+    struct realtime_tally tally = begun(0);
+    say(&tally, UPDATE);
+    say(&tally, ITEM);
+    say(&tally, CREATE);
+    hear(&tally, CREATED);
+    end(&tally, COMPLETED,
+        (struct usage){.input_tokens = 900, .output_tokens = 100, .audio_output_tokens = 80});
+    assert_int_equal(most(&tally, true).input_tokens, 1000);
+    return tally;
+}
+
+static void test_what_was_deleted_is_not_read_again(void **state)
+{
+    struct realtime_tally tally = with_deleted();
+    (void)state;
+    say(&tally, "{\"type\":\"conversation.item.delete\",\"item_id\":\"a\"}");
+    hear(&tally, DELETED);
+    say(&tally, CREATE);
+    assert_in_range(most(&tally, true).input_tokens, 1000, 1200); /* how much it was, nobody says */
+    hear(&tally, CREATED);
+    end(&tally, COMPLETED, (struct usage){.input_tokens = 90, .output_tokens = 10});
+    assert_int_equal(most(&tally, true).input_tokens, 100);
+    assert_int_equal(most(&tally, true).audio_input_tokens, 0);
+    hear(&tally, CREATED); /* by a voice; nothing is deleted any more */
+    end(&tally, COMPLETED, (struct usage){.input_tokens = 50, .output_tokens = 10});
+    assert_int_equal(most(&tally, true).input_tokens, 100);
+}
+
+/* A response that may read less for other reasons is no measure. */
+static void test_a_conversation_falls_by_what_is_certain_only(void **state)
+{
+    static const char *const doubtful[] = {
+        UPDATE,
+        CREATE_OF_OWN,
+        "{\"type\":\"response.create\",\"response\":{\"instructions\":\"x\"}}",
+        "{\"type\":\"response.create\",\"response\":{\"Tools\":[]}}",
+        "{\"type\":\"response.create\",\"type\":\"response.create\"}",
+        "{\"type\":\"response.create\",\"response\":{\"instructions\":\"x\"},\"response\":{}}",
+        "{\"type\":\"response.create\",\"Response\":{\"instructions\":\"x\"}}",
+        "{\"type\":\"session\\u002eupdate\",\"session\":{}}",
+        "{\"type\":\"conversation.item.create\",\"Type\":\"session.update\"}",
+        "{\"type\":\"transcription_session.update\"}",
+        "{\"type\":\"something.new\"}",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(doubtful) / sizeof(doubtful[0]); i++) {
+        struct realtime_tally tally = with_deleted();
+        hear(&tally, DELETED);
+        say(&tally, doubtful[i]);
+        hear(&tally, CREATED);
+        end(&tally, COMPLETED, (struct usage){.input_tokens = 90, .output_tokens = 10});
+        assert_in_range(most(&tally, true).input_tokens, 1000, 1200);
+    }
+    static const char *const ends[] = {
+        DONE, "{\"type\":\"response.done\",\"response\":{\"status\":\"cancelled\"}}",
+        "{\"type\":\"response.done\",\"response\":{\"status\":\"completed\",\"conversation_id\":"
+        "null}}"};
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        struct realtime_tally tally = with_deleted();
+        hear(&tally, DELETED);
+        hear(&tally, CREATED);
+        end(&tally, ends[i], (struct usage){.input_tokens = 90, .output_tokens = 10});
+        assert_int_equal(most(&tally, true).input_tokens, 1000);
+        hear(&tally, CREATED); /* the next one is */
+        end(&tally, COMPLETED, (struct usage){.input_tokens = 90, .output_tokens = 10});
+        assert_int_equal(most(&tally, true).input_tokens, 100);
+    }
+}
+
+static void test_what_had_begun_before_it_was_deleted_is_no_measure(void **state)
+{
+    struct realtime_tally tally = with_deleted();
+    (void)state;
+    hear(&tally, CREATED);
+    hear(&tally, DELETED);
+    end(&tally, COMPLETED, (struct usage){.input_tokens = 90, .output_tokens = 10});
+    assert_int_equal(most(&tally, true).input_tokens, 1000);
+    hear(&tally, CREATED);
+    hear(&tally, CREATED); /* of two, nobody knows which */
+    end(&tally, COMPLETED, (struct usage){.input_tokens = 80, .output_tokens = 10});
+    end(&tally, COMPLETED, (struct usage){.input_tokens = 80, .output_tokens = 10});
+    assert_int_equal(most(&tally, true).input_tokens, 1000);
+    hear(&tally, CREATED);
+    end(&tally, COMPLETED, (struct usage){.input_tokens = 95, .output_tokens = 10});
+    assert_int_equal(most(&tally, true).input_tokens, 105);
+}
+
 static void test_a_message_that_is_too_long_is_one(void **state)
 {
     struct realtime_tally tally = begun(0);
@@ -279,6 +377,9 @@ int main(void)
         cmocka_unit_test(test_an_input_of_its_own_leaves_the_conversation_to_be_read),
         cmocka_unit_test(test_a_conversation_is_taken_for_as_long_as_it_was),
         cmocka_unit_test(test_a_conversation_may_grow_by_less_than_was_written),
+        cmocka_unit_test(test_what_was_deleted_is_not_read_again),
+        cmocka_unit_test(test_a_conversation_falls_by_what_is_certain_only),
+        cmocka_unit_test(test_what_had_begun_before_it_was_deleted_is_no_measure),
         cmocka_unit_test(test_a_message_that_is_too_long_is_one),
         cmocka_unit_test(test_of_two_at_once_one_may_not_have_read_it),
         cmocka_unit_test(test_what_only_stops_a_response_is_not_read),
