@@ -206,8 +206,13 @@ static void test_a_conversation_may_grow_by_less_than_was_written(void **state)
 
 #define DELETED   "{\"type\":\"conversation.item.deleted\",\"item_id\":\"a\"}"
 #define COMPLETED "{\"type\":\"response.done\",\"response\":{\"status\":\"completed\"}}"
-#define UPDATE    "{\"type\":\"session.update\",\"session\":{\"prompt\":{\"id\":\"p\"}}}"
-#define CREATE    "{\"type\":\"response.create\",\"response\":{\"output_modalities\":[\"text\"]}}"
+#define DONE_ASIDE                                                                                 \
+    "{\"type\":\"response.done\",\"response\":{\"status\":\"completed\",\"conversation_id\":null}" \
+    "}"
+#define UPDATE "{\"type\":\"session.update\",\"session\":{\"prompt\":{\"id\":\"p\"}}}"
+#define CREATE "{\"type\":\"response.create\",\"response\":{\"output_modalities\":[\"text\"]}}"
+#define CREATE_TWICE \
+    "{\"type\":\"response.create\",\"response\":{\"instructions\":\"x\"},\"response\":{}}"
 #define ITEM                                                                             \
     "{\"type\":\"conversation.item.create\",\"item\":{\"type\":\"message\",\"content\":" \
     "[{\"type\":\"input_text\",\"text\":\"h\\u00e9\"}]}}"
@@ -252,7 +257,7 @@ static void test_a_conversation_falls_by_what_is_certain_only(void **state)
         "{\"type\":\"response.create\",\"response\":{\"instructions\":\"x\"}}",
         "{\"type\":\"response.create\",\"response\":{\"Tools\":[]}}",
         "{\"type\":\"response.create\",\"type\":\"response.create\"}",
-        "{\"type\":\"response.create\",\"response\":{\"instructions\":\"x\"},\"response\":{}}",
+        CREATE_TWICE,
         "{\"type\":\"response.create\",\"Response\":{\"instructions\":\"x\"}}",
         "{\"type\":\"session\\u002eupdate\",\"session\":{}}",
         "{\"type\":\"conversation.item.create\",\"Type\":\"session.update\"}",
@@ -269,9 +274,7 @@ static void test_a_conversation_falls_by_what_is_certain_only(void **state)
         assert_in_range(most(&tally, true).input_tokens, 1000, 1200);
     }
     static const char *const ends[] = {
-        DONE, "{\"type\":\"response.done\",\"response\":{\"status\":\"cancelled\"}}",
-        "{\"type\":\"response.done\",\"response\":{\"status\":\"completed\",\"conversation_id\":"
-        "null}}"};
+        DONE, "{\"type\":\"response.done\",\"response\":{\"status\":\"cancelled\"}}", DONE_ASIDE};
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         struct realtime_tally tally = with_deleted();
         hear(&tally, DELETED);
