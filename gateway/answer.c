@@ -462,7 +462,11 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     json_write_string(out, words_of_error(x));
     put(out, TEXT(",\"status\":"));
     json_write_string(out, text_of(words_of(x, status).gemini));
-    put(out, TEXT(",\"details\":[]}}"));
+    /* Google's clients show no headers; google/rpc/error_details.proto. */
+    put(out, TEXT(",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RequestInfo\","
+                  "\"requestId\":"));
+    json_write_string(out, text_of(x->id));
+    put(out, TEXT("}]}}"));
 }
 
 /* Its name at AWS, with its first letter as errors have it; inside a stream it is a small one, and

@@ -12,19 +12,19 @@ dashboard_0_brotli:
 dashboard_0_end:
 	.globl dashboard_1_plain, dashboard_1_gzip, dashboard_1_brotli, dashboard_1_end
 dashboard_1_plain:
-	.incbin "web/dist/assets/index-3GbtmVla.css"
+	.incbin "web/dist/assets/index-DQMhL4bf.css"
 dashboard_1_gzip:
-	.incbin "web/dist/assets/index-3GbtmVla.css.gz"
+	.incbin "web/dist/assets/index-DQMhL4bf.css.gz"
 dashboard_1_brotli:
-	.incbin "web/dist/assets/index-3GbtmVla.css.br"
+	.incbin "web/dist/assets/index-DQMhL4bf.css.br"
 dashboard_1_end:
 	.globl dashboard_2_plain, dashboard_2_gzip, dashboard_2_brotli, dashboard_2_end
 dashboard_2_plain:
-	.incbin "web/dist/assets/index-D-lonq7w.js"
+	.incbin "web/dist/assets/index-NibJ9CK9.js"
 dashboard_2_gzip:
-	.incbin "web/dist/assets/index-D-lonq7w.js.gz"
+	.incbin "web/dist/assets/index-NibJ9CK9.js.gz"
 dashboard_2_brotli:
-	.incbin "web/dist/assets/index-D-lonq7w.js.br"
+	.incbin "web/dist/assets/index-NibJ9CK9.js.br"
 dashboard_2_end:
 	.globl dashboard_3_plain, dashboard_3_gzip, dashboard_3_brotli, dashboard_3_end
 dashboard_3_plain:

@@ -7,8 +7,8 @@
 /* clang-format off */
 #define DASHBOARD_FILES(X) \
     X(0, "assets/icon-Cq_Pql_U.svg", "image/svg+xml", true) \
-    X(1, "assets/index-3GbtmVla.css", "text/css; charset=utf-8", true) \
-    X(2, "assets/index-D-lonq7w.js", "text/javascript; charset=utf-8", true) \
+    X(1, "assets/index-DQMhL4bf.css", "text/css; charset=utf-8", true) \
+    X(2, "assets/index-NibJ9CK9.js", "text/javascript; charset=utf-8", true) \
     X(3, "", "text/html; charset=utf-8", false) \
     X(4, "licenses.md", "text/markdown; charset=utf-8", false)
 /* clang-format on */

@@ -116,6 +116,18 @@ static bool find_old_key(struct exchange *x, const struct head *head)
     return x->key != NULL;
 }
 
+/* Whatever was wrong with the key; in each dialect there is a header that its clients send. */
+static const char *words_for_strangers(const struct exchange *x)
+{
+    if (x->match.shape == SHAPE_ANTHROPIC)
+        return "No valid API key was given. Send it as 'x-api-key: KEY' or "
+               "'Authorization: Bearer KEY'.";
+    if (x->match.shape == SHAPE_GEMINI)
+        return "No valid API key was given. Send it as 'x-goog-api-key: KEY' or "
+               "'Authorization: Bearer KEY'.";
+    return "No valid API key was given. Send it as 'Authorization: Bearer KEY'.";
+}
+
 static bool find_key(struct exchange *x, const struct head *head)
 {
     struct text secret = {"", 0};
@@ -126,8 +138,7 @@ static bool find_key(struct exchange *x, const struct head *head)
     if (text_starts(head->path, TEXT("/apis/")) && find_old_key(x, head))
         return true;
     enum credential_result result = credential_find(head, x->match.shape == SHAPE_GEMINI, &secret);
-    static const char words[] = "No valid API key was given. Send it as "
-                                "'Authorization: Bearer KEY'.";
+    const char *words = words_for_strangers(x);
     if (result == CREDENTIAL_REFUSED)
         return fault_set(exchange_fault(x), FAULT_BAD_KEY, "%s", words);
     if (result == CREDENTIAL_FOUND && x->snapshot->tokens && !check_token(x, secret))

@@ -217,6 +217,22 @@ static void check_path_option(struct document *document, const char *option, con
         *path = arena_copy(&document->arena, text_head(text, text.len - 1)).at;
 }
 
+/* What is served below these would be hidden by the metrics, for both may be on one listener. */
+static void check_metrics_path(struct document *document)
+{
+    static const struct text served[] = {
+        TEXT("/v1"),      TEXT("/v1beta"), TEXT("/api"),    TEXT("/admin"),  TEXT("/ui"),
+        TEXT("/healthz"), TEXT("/livez"),  TEXT("/readyz"), TEXT("/health"), TEXT("/d")};
+    struct text path = text_of(document->config.telemetry.metrics_path);
+    for (size_t i = 0; i < sizeof(served) / sizeof(served[0]); i++) {
+        struct text rest = text_from(path, served[i].len);
+        if (text_starts(path, served[i]) && (rest.len == 0 || rest.at[0] == '/'))
+            problem_at_value(document, node_at(document->root, "telemetry.metrics.path"),
+                             SEVERITY_ERROR, "\"path\": what is below %.*s is something else",
+                             TEXT_ARGS(served[i]));
+    }
+}
+
 /* An origin is a scheme and an authority, without a path (RFC 6454 6.2), or "*". */
 static void resolve_origins(struct document *document)
 {
@@ -315,6 +331,7 @@ void document_resolve(struct document *document)
     struct config *config = &document->config;
     check_path_option(document, "server.base_path", &config->base_path, true);
     check_path_option(document, "telemetry.metrics.path", &config->telemetry.metrics_path, false);
+    check_metrics_path(document);
     if (!config->workers)
         config->workers = host_cpus();
     if (!config->admin_socket)

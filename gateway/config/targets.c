@@ -71,8 +71,10 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
                                  .at;
     if (!settings->base_url && !draft->resolved->base_url.len) {
         if (!draft->resolved->is_vertex)
-            problem_at_value(document, draft->node, SEVERITY_ERROR,
-                             "the type \"%.*s\" needs a \"base_url\"", TEXT_ARGS(draft->type));
+            problem_at_value(document, draft->node, SEVERITY_ERROR, "the type \"%.*s\" needs a %s",
+                             TEXT_ARGS(draft->type),
+                             is_aws(draft->resolved) ? "\"region\", or a \"base_url\""
+                                                     : "\"base_url\"");
         return;
     }
     if (!settings->base_url)
@@ -189,7 +191,11 @@ static void resolve_key(struct document *document, struct provider_draft *draft)
         return;
     settings->off = draft->unusable = true;
     const char *variable = draft->resolved->key_variable;
-    if (at && at == node_find(draft->node, "api_key_file"))
+    if (settings->access_key.len || settings->secret_key.len)
+        problem_at_value(document, draft->node, SEVERITY_WARNING,
+                         "the provider \"%.*s\" is off: it has no %s", TEXT_ARGS(settings->name),
+                         settings->access_key.len ? "secret_key" : "access_key");
+    else if (at && at == node_find(draft->node, "api_key_file"))
         problem_at_value(document, at, SEVERITY_WARNING,
                          "the provider \"%.*s\" is off: its api_key_file is empty",
                          TEXT_ARGS(settings->name));

@@ -237,6 +237,9 @@ static struct addrinfo *read_tcp(const char *address)
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
     struct addrinfo *found = NULL;
+    uint64_t port; /* getaddrinfo() takes 65537 for 1 */
+    if (!text_number(text_of(colon + 1), UINT16_MAX, &port))
+        return NULL;
     return getaddrinfo(host, colon + 1, &hints, &found) == 0 ? found : NULL;
 }
 

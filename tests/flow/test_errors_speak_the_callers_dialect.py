@@ -90,6 +90,7 @@ def test_anthropic_paths(gate, upstream, path):
             answer = client.send(raw(path=path, fields=fields, body=body)).read_response()
         assert answer.status == 404 or (answer.status == 401 and ("x-api-key", KEY_ACME) not in fields), answer
         kind = {404: "not_found_error", 401: "authentication_error"}[answer.status]
+        assert answer.status == 404 or "x-api-key" in answer.error["message"]
         assert answer.json["type"] == "error" and answer.error["type"] == kind, answer
         assert answer.error["message"] and answer.json["request_id"] == answer.header("request-id")
         if answer.status == 404:
@@ -111,7 +112,9 @@ def test_gemini_paths(gate, upstream, path):
         word = {404: "NOT_FOUND", 401: "UNAUTHENTICATED"}[answer.status]
         assert answer.error["code"] == answer.status and answer.error["status"] == word, answer
         assert answer.error["message"]
-        assert "details" in answer.error
+        assert answer.error["details"] == [{"@type": "type.googleapis.com/google.rpc.RequestInfo",
+                                            "requestId": answer.header("x-request-id")}]
+        assert answer.status == 404 or "x-goog-api-key" in answer.error["message"]
     assert not upstream.calls
 
 
