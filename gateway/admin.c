@@ -36,7 +36,7 @@ static const struct admin_route routes[] = {
     {T("/session"),          METHOD_POST,   ALL,       ON_WORKER,  admin_session_begin, T(""), false},
     {T("/session"),          METHOD_DELETE, ALL,       ON_WORKER,  admin_session_end,   T(""), false},
     {T("/openapi.json"),     METHOD_GET,    ALL,       ON_WORKER,  admin_openapi,       T(""), false},
-    {T("/config"),           METHOD_GET,    LOOKS,     ON_SERVICE, admin_config,        T(""), false},
+    {T("/config"),           METHOD_GET,    LOOKS,     ON_SERVICE, admin_config,        T("origin"), false},
     {T("/config/diff"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_config_diff,   T(""), false},
     {T("/config/reload"),    METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_config_reload, T(""), false},
     {T("/drain"),            METHOD_POST,   MAY_ADMIN, ON_WORKER,  admin_drain,         T(""), false},

@@ -85,13 +85,21 @@ void admin_config_diff(struct service *service, struct config *config, struct ad
 void admin_config(struct service *service, struct config *config, struct admin_call *call)
 {
     (void)service;
-    char *words = NULL;
+    char *words = NULL, room[ADMIN_VALUE_BYTES];
     size_t length = 0;
+    struct text origin;
+    if (!admin_value(call, "origin", room, &origin))
+        return;
+    bool plain = text_equal(origin, TEXT("false"));
+    if (origin.len > 0 && !plain && !text_equal(origin, TEXT("true"))) {
+        admin_field_problem(call, 400, "origin", TEXT("origin is true or false"));
+        return;
+    }
     FILE *out = open_memstream(&words, &length);
     assert(out != NULL);
     /* Of a secret that somebody made up himself its hash is enough to guess it. */
     bool sees_hashes = call->caller.role == ADMIN_ROLE_ADMIN;
-    config_show(config, out, SHOW_ORIGINS | (sees_hashes ? SHOW_HASHES : 0));
+    config_show(config, out, (plain ? 0 : SHOW_ORIGINS) | (sees_hashes ? SHOW_HASHES : 0));
     fclose(out);
     if (buffer_append(&call->out, words, length)) {
         call->status = 200;

@@ -53,7 +53,7 @@ static const struct cli_option mock_options[] = {
 };
 
 static const struct cli_option show_options[] = {
-    {"effective", 'e', NULL, "with the defaults, as it is in force (always so in this version)"},
+    {"effective", 'e', NULL, "what is in force in the running sluice, if one runs (always with --admin); else the file"},
     {"origin", 'o', NULL, "where each value comes from"},
     END_OF_OPTIONS,
 };
@@ -282,7 +282,7 @@ const struct command cli_commands[] = {
 
     {"config", "init", "", "print a configuration to begin with",
      "sluice init > sluice.yaml", NULL, 0, command_init},
-    {"config", "config show", "", "the values in force, secrets masked",
+    {"config", "config show", "", "all values of the file with the defaults, secrets masked",
      "sluice config show --origin", show_options, 0, command_config_show},
     {"config", "config diff", "[FILE]", "what FILE would change; without FILE, what a reload would",
      "sluice config diff new.yaml", NULL, 1, command_config_diff},

@@ -20,8 +20,24 @@ int command_config_schema(struct cli *cli)
     return EXIT_GOOD;
 }
 
+/* What the running one has in force: its file may have been changed since it was read. */
+static int show_running(const struct cli *cli)
+{
+    struct buffer body;
+    buffer_init(&body, CLI_ANSWER_BYTES_MAX);
+    int code = cli_ask_or_complain(
+        cli, "GET", cli_has(cli, "origin") ? "/admin/v1/config" : "/admin/v1/config?origin=false",
+        &body);
+    if (code == EXIT_GOOD)
+        fwrite(buffer_text(&body).at, 1, buffer_length(&body), stdout);
+    buffer_done(&body);
+    return code;
+}
+
 int command_config_show(struct cli *cli)
 {
+    if (cli->admin != NULL || (cli_has(cli, "effective") && cli_is_running(cli)))
+        return show_running(cli);
     struct config *config = cli_config_load(cli);
     if (config == NULL)
         return EXIT_FAILED;

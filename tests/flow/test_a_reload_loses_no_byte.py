@@ -16,6 +16,7 @@ from harness import (
     eventually,
     merged,
     model_for,
+    run_cli,
     sha256_hash,
     sse_events,
 )
@@ -151,6 +152,17 @@ def test_a_new_model_and_a_new_price(gate, upstream):
     gate.write(good)
     assert gate.cli("reload").returncode == 0
     assert gate.chat("dear").status == 404
+
+
+def test_what_is_in_force_is_shown_though_the_file_has_changed(gate):
+    good = gate.config
+    gate.write(merged(good, {"server": {"limits": {"max_body_bytes": "13MiB"}}}))
+    shown = {how: run_cli("-c", gate.file, "config", "show", *how, env={"STATE_DIRECTORY": str(gate.state)}) for how in ((), ("--effective",), ("--effective", "--origin"))}
+    gate.write(good)
+    assert all(done.returncode == 0 for done in shown.values()), shown
+    assert "13MiB" in shown[()].stdout, "the file"
+    assert "13MiB" not in shown[("--effective",)].stdout, "what runs"
+    assert "sluice.yaml:" not in shown[("--effective",)].stdout and "sluice.yaml:" in shown[("--effective", "--origin")].stdout
 
 
 def test_an_open_stream_keeps_the_rights_it_began_with(gate, upstream):
