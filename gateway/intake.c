@@ -74,6 +74,12 @@ static bool is_allowed_origin(const struct exchange *x, struct text origin)
     return false;
 }
 
+static bool refuse_stranger(struct exchange *x, bool shown, const char *words)
+{
+    return anonymous_refuse(x->snapshot->config, x->snapshot->directory, shown, exchange_fault(x),
+                            words);
+}
+
 /* False: it is a token, and none that opens anything. */
 static bool check_token(struct exchange *x, struct text secret)
 {
@@ -92,7 +98,7 @@ static bool check_token(struct exchange *x, struct text secret)
     case TOKEN_BAD:
         break;
     }
-    return fault_set(exchange_fault(x), FAULT_BAD_KEY, "The token is not valid here.");
+    return refuse_stranger(x, true, "The token is not valid here.");
 }
 
 /* Monster's first version takes a key as x-api-key, in Authorization, with and without "Bearer",
@@ -157,7 +163,7 @@ static bool find_key(struct exchange *x, const struct head *head)
                 "Web pages may ask without a key only from server.cors.allow_origins.");
         x->key = anybody;
     }
-    return x->key || fault_set(exchange_fault(x), FAULT_BAD_KEY, "%s", words);
+    return x->key || refuse_stranger(x, result == CREDENTIAL_FOUND, words);
 }
 
 /* Are a proxy's words on who is behind it to be believed? */

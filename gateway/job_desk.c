@@ -280,8 +280,8 @@ const struct key *job_desk_key(struct exchange *x, const struct head *head)
             return key;
         if (anybody && text_equal(anybody->name, text_of(run->facts.key)))
             return anybody;
-        fault_set(exchange_fault(x), FAULT_BAD_KEY,
-                  "The key that the job was given with opens nothing any more.");
+        anonymous_refuse(x->snapshot->config, x->snapshot->directory, true, exchange_fault(x),
+                         "The key that the job was given with opens nothing any more.");
         return NULL;
     }
     fault_set(exchange_fault(x), FAULT_BAD_KEY, "There is no such job.");

@@ -93,6 +93,9 @@ static void tell_strangers(struct service *service, const struct directory *befo
         log_line(LOG_WARN, "keys",
                  "no key is needed any more, for there is no tenant; \"anonymous: false\" asks for "
                  "one");
+    else if (config->anonymous_implied && !is && before && directory_is_unknown(before) &&
+             !directory_is_unknown(next))
+        log_line(LOG_INFO, "keys", "no key is needed: Redis has answered, and there is no tenant");
     config_unref(config);
 }
 

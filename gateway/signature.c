@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/signature.h"
 
+#include "gateway/anonymous.h"
 #include "gateway/worker_inside.h"
 #include "policy/directory.h"
 #include "providers/sigv4.h"
@@ -113,6 +114,9 @@ bool signature_find_key(struct exchange *x, const struct head *head)
                       "The signature is not of now: the clocks differ by more than 5 minutes.");
     if (!find_secrets(x, signature)) {
         x->key = NULL;
+        if (directory_is_unknown(x->snapshot->directory))
+            return anonymous_refuse(x->snapshot->config, x->snapshot->directory, true,
+                                    exchange_fault(x), "");
         return refuse(x, "UnrecognizedClientException",
                       "The access key id names no key: it is TENANT:KEY.");
     }

@@ -49,7 +49,8 @@ extern const char book_whole[];
     "CREATE TABLE IF NOT EXISTS roster (kind INTEGER NOT NULL, id TEXT NOT NULL,"           \
     " version INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;" \
     "CREATE TABLE IF NOT EXISTS roster_state (one INTEGER PRIMARY KEY CHECK (one = 1),"     \
-    " number INTEGER NOT NULL, tag TEXT NOT NULL, life TEXT NOT NULL);"
+    " number INTEGER NOT NULL, tag TEXT NOT NULL, life TEXT NOT NULL);"                     \
+    "CREATE TABLE IF NOT EXISTS roster_copied (one INTEGER PRIMARY KEY CHECK (one = 1));"
 
 bool book_begin(struct book *book);
 /* Did another process write since the last time? Then what was remembered of it is void. */

@@ -254,6 +254,7 @@ struct directory *directory_copy(const struct directory *before)
     directory->version = before->version + 1;
     directory->gains = before->gains;
     directory->mark = before->mark;
+    directory->unknown = before->unknown;
     directory->declared = declared_ref(before->declared);
     trie_copy(&directory->tenants, &before->tenants);
     trie_copy(&directory->keys, &before->keys);
@@ -382,6 +383,11 @@ bool directory_has_stored(const struct directory *directory)
     return directory->members.count > 0;
 }
 
+bool directory_is_unknown(const struct directory *directory)
+{
+    return directory->unknown;
+}
+
 /* What is equal is shared: see trie.h. */
 bool directory_has_tenants_of(const struct directory *directory, const struct directory *other)
 {
@@ -400,6 +406,7 @@ struct directory *directory_with_keys(struct directory *base, const struct direc
     struct directory *next = directory_copy(base);
     next->version = base->version;
     next->gains = later->gains;
+    next->unknown = later->unknown;
     share(&next->keys, &later->keys);
     share(&next->secrets, &later->secrets);
     share(&next->members, &later->members);

@@ -43,6 +43,9 @@ struct directory *directory_with_keys(struct directory *base, const struct direc
 /* Is there a tenant, or a key that is not revoked, that was made through the API? At once, however
  * many there are. */
 bool directory_has_stored(const struct directory *directory);
+/* Is nothing known of those: they are in Redis, which has not answered since the database was new?
+ * At once. */
+bool directory_is_unknown(const struct directory *directory);
 
 /*
  * Who owns <secret>? NULL for a key that is unknown, revoked, expired at <wall_us>, or whose tenant

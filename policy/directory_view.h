@@ -86,6 +86,7 @@ struct directory {
     uint64_t
         gains; /* how often a key has got a limit since the start: see directory_has_gained() */
     struct roster_mark mark;
+    bool unknown; /* see directory_is_unknown(); never again once it is not */
     struct declared *declared;
     struct trie tenants; /* records by name */
     struct trie keys;    /* records by id, revoked ones too */

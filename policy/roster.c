@@ -136,6 +136,7 @@ void roster_apply(struct roster *roster, const struct roster_change *changes, si
         for (size_t i = 0; i < count; i++)
             *kept += change_view(after, &changes[i]);
         after->mark = *mark;
+        after->unknown = false;
         done = put_in_force(roster, before, after, true);
         directory_unref(before);
     }
@@ -275,6 +276,7 @@ struct roster *roster_open(const struct roster_options *options, const struct ro
     pthread_mutex_init(&roster->lock, NULL);
     pthread_mutex_init(&roster->writing, NULL);
     roster->view = directory_new(file);
+    roster->view->unknown = options->redis != NULL;
     if (open_stores(roster, fault)) {
         struct directory *view = roster_view(roster);
         directory_log_aside(view);

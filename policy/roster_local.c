@@ -13,13 +13,15 @@
  *
  *   roster        kind (0 tenant, 1 key), id, version, body; an empty body is one taken away, so
  * that another process learns of it. They go at the next start. roster_state  one row: the mark
+ *   roster_copied one row while all of that is what Redis had; none of a file that was never with
+ * it
  *
  * With Redis it is a copy for a start without it: a thread writes down what has been learnt, so
  * that no disk is waited for where changes arrive.
  */
 static const char schema[] = ROSTER_TABLES "DELETE FROM roster WHERE body = ''";
 
-enum { PUT, STATE, SET_STATE, NEWER, CLEAR, STATEMENTS };
+enum { PUT, STATE, SET_STATE, NEWER, CLEAR, SET_COPIED, STATEMENTS };
 
 static const char *const texts[STATEMENTS] = {
     [PUT] = "REPLACE INTO roster (kind, id, version, body) VALUES (?, ?, ?, ?)",
@@ -27,6 +29,7 @@ static const char *const texts[STATEMENTS] = {
     [SET_STATE] = "REPLACE INTO roster_state (one, number, tag, life) VALUES (1, ?, ?, ?)",
     [NEWER] = "SELECT kind, id, version, body FROM roster WHERE version > ?",
     [CLEAR] = "DELETE FROM roster",
+    [SET_COPIED] = "INSERT OR IGNORE INTO roster_copied VALUES (1)",
 };
 
 /* More at once are not written one by one. */
@@ -139,6 +142,19 @@ static bool load_all(struct roster_local *local, struct directory *view)
     return result == STATEMENT_END;
 }
 
+/* Is what the file has a copy of what Redis had? Not after a start without it. */
+static bool begin_copied(struct roster_local *local, bool *unknown)
+{
+    if (!local->roster->options.redis)
+        return database_run(local->database, "DELETE FROM roster_copied");
+    struct statement *copied = database_prepare(local->database, "SELECT one FROM roster_copied");
+    enum statement_result result = copied ? statement_next(copied) : STATEMENT_FAILED;
+    *unknown = result != STATEMENT_ROW;
+    if (copied)
+        statement_close(copied);
+    return result != STATEMENT_FAILED;
+}
+
 /* A file of before there were marks, or a new one. */
 static bool begin_state(struct roster_local *local, struct roster_mark *mark)
 {
@@ -166,7 +182,9 @@ static bool set_up(struct roster_local *local)
     for (int i = 0; i < STATEMENTS; i++)
         if (!(local->statements[i] = database_prepare(local->database, texts[i])))
             return false;
-    if (!begin_state(local, &local->roster->view->mark) || !database_commit(local->database))
+    struct directory *view = local->roster->view;
+    if (!begin_copied(local, &view->unknown) || !begin_state(local, &view->mark) ||
+        !database_commit(local->database))
         return false;
     database_set_wait(local->database, LOCK_MS);
     return load_all(local, local->roster->view);
@@ -294,7 +312,8 @@ static void keep_waiting(struct roster_local *local, struct waiting *waiting)
         good = keep_view(local, waiting->all);
     for (size_t i = 0; good && i < waiting->count; i++)
         good = write_row(local, &waiting->changes[i]);
-    good = good && write_state(local, &waiting->mark);
+    good =
+        good && write_state(local, &waiting->mark) && statement_run(local->statements[SET_COPIED]);
     if (!good || !database_commit(local->database)) {
         note(local, false);
         database_rollback(local->database);

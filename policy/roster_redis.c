@@ -113,6 +113,20 @@ static void take_changes(struct roster_remote *remote, const struct redis_reply 
         remote_rest(remote, true);
 }
 
+/* It has what our file had, of which nobody could say where it came from. */
+static void know(struct roster_remote *remote)
+{
+    struct directory *view = roster_view(remote->roster);
+    struct roster_mark mark = view->mark;
+    size_t kept;
+    if (view->unknown) {
+        roster_apply(remote->roster, NULL, 0, &mark, &kept);
+        if (remote->roster->local)
+            roster_local_keep(remote->roster->local, NULL, 0, &mark);
+    }
+    directory_unref(view);
+}
+
 static void on_look(void *with, enum redis_fault fault, const struct redis_reply *reply)
 {
     struct roster_remote *remote = with;
@@ -121,6 +135,7 @@ static void on_look(void *with, enum redis_fault fault, const struct redis_reply
         remote_note(remote, fault == REDIS_ANSWERED ? reply : NULL);
         remote_rest(remote, false);
     } else if (text_equal(word, TEXT("SAME"))) {
+        know(remote);
         remote_settle_doubts(remote);
         remote_rest(remote, true);
     } else if (text_equal(word, TEXT("MORE"))) {
@@ -228,8 +243,16 @@ static void wait_for_first(struct roster_remote *remote)
            pthread_cond_timedwait(&remote->bell, &remote->door, &until) == 0)
         continue;
     pthread_mutex_unlock(&remote->door);
-    if (!atomic_load(&remote->looks))
+    if (atomic_load(&remote->looks))
+        return;
+    struct directory *view = roster_view(remote->roster);
+    if (view->unknown)
+        log_line(LOG_WARN, "keys",
+                 "Redis has never answered here: until it does, only the file's keys open, and who "
+                 "calls without one, or with another, is refused (503)");
+    else
         log_line(LOG_WARN, "keys", "Redis does not answer yet: keys are those of the last time");
+    directory_unref(view);
 }
 
 struct roster_remote *roster_remote_open(struct roster *roster, struct fault *fault)

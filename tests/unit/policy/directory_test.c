@@ -499,6 +499,13 @@ static void what_was_made_is_known_without_a_look(void **state)
     directory_drop(bare, RECORD_TENANT, TEXT("t"));
     assert_false(directory_has_stored(bare));
     assert_true(directory_has_stored(view));
+    assert_false(directory_is_unknown(view)); /* what is unknown Redis has: roster.c */
+    bare->unknown = true;
+    struct directory *unheard = directory_copy(bare), *heard = directory_with_keys(bare, copy);
+    assert_true(directory_is_unknown(unheard));
+    assert_false(directory_is_unknown(heard));
+    directory_unref(unheard);
+    directory_unref(heard);
     directory_unref(view);
     directory_unref(copy);
     directory_unref(bare);
