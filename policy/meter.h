@@ -51,7 +51,7 @@ struct meter;
 int64_t meter_now_us(const struct meter *meter);
 /* The shared store said it is <store_us>, as of <mono_us>. Never turns the clock back by more than
  * 10 ms at once unless <force> (a new store: what was counted keeps its age, and must be asserted
- * with meter_claims() afterwards). */
+ * afterwards). */
 void meter_set_clock(struct meter *meter, int64_t store_us, uint64_t mono_us, bool force);
 /* Where the calendar is: the time of day of the store's server is <day_us>, as of <mono_us>. It
  * differs from the store's clock where that may not go back and the server's did. */
@@ -109,6 +109,7 @@ struct meter_lack {
     int64_t slot; /* of the store's clock now; begin of a calendar span; else 0 */
     int64_t lack, more;
     int64_t spend_by_us; /* store time: what is granted in this slot may be used until then */
+    unsigned sure;       /* the last round in which the store was told what we claim of it */
 };
 void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_lack *lacks);
 
@@ -149,10 +150,11 @@ struct meter_change {
     int64_t delta;   /* claimed, from -> to; 0 = it is still claimed (see meter_changes) */
     int64_t claimed; /* what it is after that: for asserting */
     int64_t keep_us; /* how long the store must keep the slot, from now; INT64_MAX = for ever */
-    unsigned round;  /* the meter's own: assertions of the root so far */
+    unsigned round;  /* in which the root was asserted last */
 };
 /* Goes round all roots, one in each call, and returns 0 once behind the last. A root of which a
- * change is untold gives none until meter_claims(). Claims of parallel calls are among the changes
+ * change is untold gives none until it is asserted anew, nor does a counter that has still to be.
+ * Claims of parallel calls are among the changes
  * every METER_ALIVE_US even when nothing has changed, so that the store knows that we live. */
 size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max);
 /* The same of one root, by its name, at once. */
@@ -162,17 +164,43 @@ void meter_told(struct meter *meter, const struct meter_change *changes, size_t 
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count);
 
 /* An answer to a question about <root> will never come: nobody knows what the store has granted.
- * Until meter_claims() none of its counters is forgotten. */
+ * Until it is asserted none of its counters is forgotten. */
 void meter_doubt(struct meter *meter, struct text root);
-/* It is sure again, without asking anew: what meter_claims() gave was told. */
-void meter_trust(struct meter *meter, struct text root);
 
-/* All live claims of <root>, for asserting them to a store that has forgotten or may have; claims
- * of 0 too, where the store may know of another. Calls <see> with the shard's lock held: it must
- * only copy. From here on the store counts as told of exactly this, and answers to changes from
- * before mean nothing: if it cannot be told, call it again. */
-void meter_claims(struct meter *meter, struct text root,
-                  void (*see)(void *with, const struct meter_change *claim), void *with);
+/*
+ * To assert a root is to tell the store, which has forgotten or may have, all that is claimed of
+ * it: counter by counter, those first that calls wait for.
+ *
+ *   meter_assert()     begins a round, whose number no earlier one of this root had. What was told
+ *                      or asked before it means nothing any more. If it cannot be brought to its
+ *                      end, another one must be begun.
+ *   meter_begun()      the store knows of the round: changes are given again, of what is sure
+ *   meter_claims()     the claims of the next counters that were not given yet in this round:
+ *                      <counters> at most, and no more than about <claims>. False: these were the
+ *                      last.
+ *   meter_claims_of()  the same of the counters of <r>
+ *   meter_assure()     the store has those of this counter
+ *   meter_trust()      it has all
+ *
+ * Until meter_trust() no counter is forgotten. Counters that are new in a round have nothing to be
+ * told, and are sure from the beginning. Claims of 0 are given too, where the store may know of
+ * another. <see> is called with the shard's lock held: it must only copy.
+ */
+typedef void meter_see(void *with, const struct meter_change *claim);
+/* True: something is claimed, so that a store that does not know the root has forgotten it. */
+bool meter_assert(struct meter *meter, struct text root, unsigned round);
+void meter_begun(struct meter *meter, struct text root);
+bool meter_claims(struct meter *meter, struct text root, size_t counters, size_t claims,
+                  meter_see *see, void *with);
+enum meter_claimed {
+    METER_SURE,    /* the store has all of them */
+    METER_CLAIMED, /* some were given now */
+    METER_SAID,    /* some were given before, and are not sure yet */
+};
+enum meter_claimed meter_claims_of(struct meter *meter, const struct reservation *r, meter_see *see,
+                                   void *with);
+void meter_assure(struct meter *meter, struct text root, struct text counter, unsigned round);
+void meter_trust(struct meter *meter, struct text root);
 /* Roots that have live claims. Copies of their names are given to <see>. */
 void meter_roots(struct meter *meter, void (*see)(void *with, struct text root), void *with);
 

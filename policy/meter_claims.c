@@ -214,7 +214,7 @@ static bool root_gather(struct gathering *gathering, struct root *root, unsigned
         if (gathering->visits == VISITS_LOCKED)
             return false;
         gathering->visits++;
-        if (!counter_gather(gathering, counter))
+        if (counter->sure == root->round && !counter_gather(gathering, counter))
             return false;
         counter->passed = pass;
         if (!list_is_empty(&counter->watched)) {
@@ -270,7 +270,9 @@ size_t meter_root_changes(struct meter *meter, struct text name, struct meter_ch
     for (struct link *next; at && at != &root->watched; at = next) {
         struct counter *counter = LIST_MEMBER(at, struct counter, watched);
         next = at->next;
-        if (gathering.visits++ == VISITS_LOCKED || !counter_gather(&gathering, counter))
+        if (gathering.visits++ == VISITS_LOCKED)
+            break;
+        if (counter->sure == root->round && !counter_gather(&gathering, counter))
             break;
     }
     shard_unlock(place.shard);
@@ -316,26 +318,12 @@ void meter_told(struct meter *meter, const struct meter_change *changes, size_t 
     }
 }
 
-static void set_doubt(struct meter *meter, struct text name, bool doubtful)
-{
-    struct place place = place_lock(meter, name);
-    struct root *root = table_find(&place.shard->roots, name);
-    if (root)
-        root->doubtful = doubtful;
-    shard_unlock(place.shard);
-}
-
 void meter_doubt(struct meter *meter, struct text root)
-{
-    set_doubt(meter, root, true);
-}
-
-void meter_trust(struct meter *meter, struct text root)
 {
     struct place place = place_lock(meter, root);
     struct root *found = table_find(&place.shard->roots, root);
     if (found)
-        found->doubtful = false;
+        found->doubtful = true;
     shard_unlock(place.shard);
 }
 
@@ -352,35 +340,108 @@ void meter_untold(struct meter *meter, const struct meter_change *changes, size_
 
 /* ------------------------------------------------------------------------------- asserting */
 
-static void counter_assert(struct counter *counter, int64_t now_us,
-                           void (*see)(void *with, const struct meter_change *claim), void *with)
+static bool has_claims(struct counter *counter, const struct meter *meter, int64_t now_us)
 {
+    counter_turn(counter, meter, now_us);
+    for (size_t i = 0; i < counter->count; i++)
+        if (counter->slots[i].claimed > 0 || counter->slots[i].used > 0)
+            return true;
+    return false;
+}
+
+bool meter_assert(struct meter *meter, struct text root, unsigned round)
+{
+    struct place place = place_lock(meter, root);
+    struct root *found = root_get(&place);
+    int64_t now = meter_now_us(meter);
+    bool some = false;
+    found->round = round;
+    found->doubtful = found->asserting = true;
+    list_append(&found->unsaid, &found->counters);
+    for (struct link *at = found->unsaid.next; at != &found->unsaid && !some; at = at->next)
+        some = has_claims(LIST_MEMBER(at, struct counter, sibling), meter, now);
+    shard_unlock(place.shard);
+    return some;
+}
+
+void meter_begun(struct meter *meter, struct text root)
+{
+    struct place place = place_lock(meter, root);
+    root_get(&place)->doubtful = false;
+    shard_unlock(place.shard);
+}
+
+void meter_trust(struct meter *meter, struct text root)
+{
+    struct place place = place_lock(meter, root);
+    root_get(&place)->asserting = false;
+    shard_unlock(place.shard);
+}
+
+static void counter_say(struct counter *counter, const struct meter *meter, meter_see *see,
+                        void *with)
+{
+    int64_t now = meter_now_us(meter);
+    counter_turn(counter, meter, now);
+    list_remove(&counter->sibling);
+    list_push_back(&counter->root->counters, &counter->sibling);
+    counter->said = counter->root->round;
+    if (counter->count == 0)
+        counter->sure = counter->said;
     for (size_t i = 0; i < counter->count; i++) {
         struct slot *slot = &counter->slots[i];
-        slot_settle_claim(counter, slot, now_us);
+        slot_settle_claim(counter, slot, now);
         slot->told = slot->claimed;
         slot->sent = 0;
-        struct meter_change claim = slot_change(counter, slot, now_us);
+        struct meter_change claim = slot_change(counter, slot, now);
         see(with, &claim);
         counter_watch(counter, slot);
     }
 }
 
-void meter_claims(struct meter *meter, struct text root,
-                  void (*see)(void *with, const struct meter_change *claim), void *with)
+bool meter_claims(struct meter *meter, struct text root, size_t counters, size_t claims,
+                  meter_see *see, void *with)
 {
     struct place place = place_lock(meter, root);
-    struct root *found = table_find(&place.shard->roots, root);
-    int64_t now = meter_now_us(meter);
-    if (found) {
-        found->round++;
-        found->doubtful = false;
-        for (struct link *at = found->counters.next; at != &found->counters; at = at->next) {
-            struct counter *counter = LIST_MEMBER(at, struct counter, sibling);
-            counter_turn(counter, meter, now);
-            counter_assert(counter, now, see, with);
-        }
+    struct root *found = root_get(&place);
+    size_t given = 0;
+    for (size_t i = 0; i < counters && given < claims && !list_is_empty(&found->unsaid); i++) {
+        struct counter *counter = LIST_MEMBER(found->unsaid.next, struct counter, sibling);
+        counter_say(counter, meter, see, with);
+        given += counter->count;
     }
+    bool more = !list_is_empty(&found->unsaid);
+    shard_unlock(place.shard);
+    return more;
+}
+
+enum meter_claimed meter_claims_of(struct meter *meter, const struct reservation *r, meter_see *see,
+                                   void *with)
+{
+    enum meter_claimed result = METER_SURE;
+    struct place place = place_lock(meter, r->root);
+    for (size_t i = 0; i < r->use_count; i++) {
+        struct counter *counter = counter_lookup(&place, r->uses[i].counter);
+        if (!counter || counter->sure == counter->root->round)
+            continue;
+        if (counter->said == counter->root->round) {
+            result = result == METER_CLAIMED ? result : METER_SAID;
+            continue;
+        }
+        counter_say(counter, meter, see, with);
+        if (counter->count > 0)
+            result = METER_CLAIMED;
+    }
+    shard_unlock(place.shard);
+    return result;
+}
+
+void meter_assure(struct meter *meter, struct text root, struct text counter, unsigned round)
+{
+    struct place place = place_lock(meter, root);
+    struct counter *found = counter_lookup(&place, counter);
+    if (found && found->said == round)
+        found->sure = round;
     shard_unlock(place.shard);
 }
 
@@ -392,7 +453,8 @@ static size_t shard_roots(struct shard *shard, char ***names)
     shard_lock(shard);
     *names = memory_new((shard->roots.count + 1) * sizeof(char *));
     while (table_next(&shard->roots, &at, &name, &root))
-        (*names)[count++] = memory_string(name);
+        if (((const struct root *)root)->count > 0)
+            (*names)[count++] = memory_string(name);
     shard_unlock(shard);
     return count;
 }

@@ -116,7 +116,7 @@ struct text counter_id(const struct counter *counter)
     return (struct text){counter->id, counter->id_len};
 }
 
-static struct root *root_get(const struct place *place)
+struct root *root_get(const struct place *place)
 {
     struct root *root = table_find(&place->shard->roots, place->root);
     if (root)
@@ -128,6 +128,7 @@ static struct root *root_get(const struct place *place)
     if (place->root.len)
         memcpy(root->name, place->root.at, place->root.len);
     list_init(&root->counters);
+    list_init(&root->unsaid);
     list_init(&root->watched);
     table_set(&place->shard->roots, root_name(root), root);
     return root;
@@ -135,7 +136,7 @@ static struct root *root_get(const struct place *place)
 
 static void root_drop_if_empty(struct root *root)
 {
-    if (!list_is_empty(&root->counters))
+    if (root->count > 0)
         return;
     table_remove(&root->shard->roots, root_name(root));
     memory_free(root);
@@ -261,6 +262,7 @@ static struct counter *counter_new(struct meter *meter, const struct place *plac
     counter->root = root_get(place);
     list_push_back(&counter->root->counters, &counter->sibling);
     counter->root->count++;
+    counter->said = counter->sure = counter->root->round; /* nothing is claimed yet */
     counter->slots = &counter->one;
     counter->capacity = 1;
     counter->id_len = (uint16_t)id.len;
@@ -350,7 +352,7 @@ void meter_free(struct meter *meter)
 static bool counter_is_idle(const struct counter *counter, int64_t now_us)
 {
     if (counter->pins > 0 || counter->theirs || counter->root->doubtful ||
-        now_us - counter->touched_us < IDLE_US)
+        counter->root->asserting || now_us - counter->touched_us < IDLE_US)
         return false;
     for (size_t i = 0; i < counter->count; i++) {
         const struct slot *slot = &counter->slots[i];
@@ -374,7 +376,9 @@ static void chain_tidy(struct meter *meter, struct shard *shard, size_t chain, i
         struct root *root = counter->root;
         counter_free_all(counter);
         root->count--;
-        root_drop_if_empty(root);
+        if (!meter
+                 ->shared) /* else it knows that it has been asserted: the next call need not ask */
+            root_drop_if_empty(root);
         shard->counters--;
         atomic_fetch_sub(&meter->counters, 1);
     }

@@ -26,6 +26,7 @@ static void use_lack(struct counter *counter, const struct use *use, int64_t now
     lack->lack = use->want > unused ? use->want - unused : 0;
     lack->more = ahead > rest ? ahead - rest : 0;
     lack->spend_by_us = counter_slot_end(counter, counter->current);
+    lack->sure = counter->sure;
 }
 
 void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_lack *lacks)

@@ -73,6 +73,8 @@ struct counter {
     unsigned pins; /* reservations that hold it */
     unsigned turn; /* slots of an earlier turn have other numbers */
     unsigned passed;
+    unsigned said, sure;  /* shared: the last rounds in which its claims were given to be asserted,
+                             and in which the store had them */
     unsigned theirs_turn; /* when <theirs> was taken over */
     int64_t theirs;       /* of <held>: by calls of the process before this one */
 
@@ -87,13 +89,15 @@ struct counter {
 
 struct root {
     struct link counters;
+    struct link unsaid;  /* those that have still to be asserted in this round */
     struct link watched; /* those whose claims may have to change */
     struct shard *shard;
     uint64_t hash;
     unsigned count;  /* of its counters */
-    unsigned round;  /* assertions so far */
+    unsigned round;  /* of the last assertion that was begun; 0 = none was */
     unsigned passed; /* by meter_changes() */
     bool doubtful;   /* the store was told something, and nobody knows whether it heard */
+    bool asserting;  /* some of it has still to be told in this round */
     uint16_t name_len;
     char name[];
 };
@@ -168,6 +172,8 @@ struct place place_lock(struct meter *meter, struct text root);
 void shard_lock(struct shard *shard);
 void shard_unlock(struct shard *shard);
 
+/* Found or made. */
+struct root *root_get(const struct place *place);
 struct counter *counter_lookup(const struct place *place, struct text id);
 /* Find it or make it, with the terms of the use's limit, and let time pass for it. NULL when there
  * are too many or a name is too long. */

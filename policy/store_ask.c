@@ -234,14 +234,49 @@ static void question_words(struct question *q, const struct reservation *r)
 
 static void on_answer(void *with, enum redis_fault fault, const struct redis_reply *reply);
 
+static void question_wait(struct question *q)
+{
+    struct store_redis *store = q->store;
+    list_remove(&q->link);
+    list_push_back(&store->waiting, &q->link);
+    if (!store->again.due_us)
+        timer_set(store->loop, &store->again, clock_now_us() + STORE_AGAIN_US);
+}
+
+/* Has the store been told in the incarnation what we claim of all that is asked about? */
+static bool question_is_sure(const struct question *q)
+{
+    for (size_t i = 0; i < q->count; i++)
+        if (q->store->lacks[q->index[i]].sure != (unsigned)q->incarnation)
+            return false;
+    return true;
+}
+
+/* It has not: that is said first. True: the question waits. For a stream nobody waits; it asks
+ * again. */
+static bool question_assert(struct question *q)
+{
+    struct reservation *r = question_about(q);
+    q->sent_us = 0;
+    if (store_assert(q->store, r->root, r, 0) == ASSERT_AWAY || !q->r)
+        return false;
+    question_wait(q);
+    return true;
+}
+
+static int64_t question_left_us(const struct question *q)
+{
+    return q->store->shared->redis->timeout_us - (int64_t)(clock_now_us() - q->began_us);
+}
+
 /* False: too late, too often, no connection, or nothing is lacking. */
 static bool question_send(struct question *q)
 {
     struct store_redis *store = q->store;
     struct reservation *r = question_about(q);
-    int64_t timeout = store->shared->redis->timeout_us;
-    int64_t left = timeout - (int64_t)(clock_now_us() - q->began_us);
-    if (q->tries++ >= STORE_TRIES_MAX || left < timeout / 4 || !store_may_ask(store))
+    int64_t left = question_left_us(q);
+    if (q->tries++ >= STORE_TRIES_MAX || left < store->shared->redis->timeout_us / 4 ||
+        !store_may_ask(store))
         return false;
     meter_lacks(store->shared->meter, r, store->lacks);
     if (q->r && is_full(store, r)) {
@@ -250,8 +285,11 @@ static bool question_send(struct question *q)
     }
     if (!question_choose(q, r))
         return false;
-    /* After the lacks: what is asserted in a later incarnation has their slots, as nothing. */
+    /* After the lacks: what is asserted in a later incarnation has their slots, as nothing; and
+     * what was sure then may not be in it. */
     q->incarnation = shared_incarnation(store->shared);
+    if (!question_is_sure(q))
+        return question_assert(q);
     question_words(q, r);
     q->sent_us = clock_now_us();
     if (!store_eval(store, &store->shared->admit, left, on_answer, q))
@@ -379,37 +417,25 @@ static void on_full(struct question *q, const struct redis_reply *reply)
     question_end(q, RESERVE_REFUSED);
 }
 
-static void question_wait(struct question *q)
+/* Something of it is asserted, or nobody could begin to. */
+static void question_follow(struct question *q, enum assert_result result)
 {
-    struct store_redis *store = q->store;
-    list_remove(&q->link);
-    list_push_back(&store->waiting, &q->link);
-    if (!store->again.due_us)
-        timer_set(store->loop, &store->again, clock_now_us() + STORE_AGAIN_US);
+    if (q->r && (result == ASSERT_BEGUN || result == ASSERT_BUSY))
+        question_wait(q);
+    else if (q->r && result == ASSERT_DONE)
+        question_again(q);
+    else
+        question_end(q, RESERVE_AWAY);
 }
 
 /* The store does not know what this node has claimed of the root. */
 static void on_stale(struct question *q)
 {
     struct store_redis *store = q->store;
-    if (!q->r) {
-        question_end(q, RESERVE_AWAY);
-        return;
-    }
+    struct reservation *r = question_about(q);
     if (q->incarnation != shared_incarnation(store->shared))
         q->sent_us = 0;
-    switch (store_assert(store, q->r->root, q->sent_us)) {
-    case ASSERT_BEGUN:
-    case ASSERT_BUSY:
-        question_wait(q);
-        return;
-    case ASSERT_DONE:
-        question_again(q);
-        return;
-    case ASSERT_AWAY:
-        break;
-    }
-    question_end(q, RESERVE_AWAY);
+    question_follow(q, store_assert(store, r->root, r, q->sent_us));
 }
 
 static bool is_whole(const struct question *q, const struct redis_reply *reply)
@@ -464,25 +490,15 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
 
 /* ---------------------------------------------------------------------- waiting for others */
 
-/* As late as question_send() finds it: what waits is looked at only every 10 ms. */
-static bool is_late(const struct question *q, uint64_t now)
-{
-    int64_t timeout = q->store->shared->redis->timeout_us;
-    return timeout - (int64_t)(now - q->began_us) < timeout / 4;
-}
-
 static void question_look(struct question *q)
 {
     struct store_redis *store = q->store;
     enum assert_result result = ASSERT_AWAY;
-    if (q->r && store_may_ask(store) && !is_late(q, clock_now_us()))
-        result = store_assert(store, q->r->root, q->sent_us);
-    if (result == ASSERT_BEGUN || result == ASSERT_BUSY)
-        question_wait(q);
-    else if (result == ASSERT_DONE)
-        question_again(q);
-    else
-        question_end(q, RESERVE_AWAY);
+    /* As late as question_send() finds it: what waits is looked at only every 10 ms. */
+    bool late = question_left_us(q) < store->shared->redis->timeout_us / 4;
+    if (q->r && store_may_ask(store) && !late)
+        result = store_assert(store, q->r->root, q->r, q->sent_us);
+    question_follow(q, result);
 }
 
 /* Whoever is told may have others abandoned, so they leave the list one by one. */
@@ -513,8 +529,7 @@ static void on_again(struct timer *timer)
 
 void store_wake(struct store_redis *store, struct text root)
 {
-    if (shared_has_asserted(store->shared, root))
-        look_at_all(store, &root);
+    look_at_all(store, &root);
 }
 
 /* ------------------------------------------------------------------------------- begin, end */

@@ -15,9 +15,9 @@
  * What has to be right whatever the order of answers is this. Every question, report and assertion
  * carries an incarnation. An answer counts only while its incarnation is the current one, and that
  * is looked at and the meter told in one piece (shared->lock). In one incarnation a root is
- * asserted once: before that nothing is granted or reported; should it be needed again, or should
- * an answer not come, a new incarnation begins, and what the old one is told from then on means
- * nothing.
+ * asserted once, counter by counter: of a counter that is not sure in it nothing is asked or
+ * reported. Should it be needed again, or should an answer not come, a new incarnation begins, and
+ * what the old one is told from then on means nothing.
  */
 
 #include <pthread.h>
@@ -42,6 +42,7 @@ enum {
     STORE_REST_US = 500000,     /* after an error of the server */
     STORE_ASSERTS_MAX = 64,     /* under way */
     STORE_SWEEPS_MAX = 16,      /* of those, for a sweep */
+    STORE_PIECES_MAX = 256,     /* calls of those */
     STORE_CLAIMS_MAX = 256,     /* of one call, roughly */
     STORE_REPORTS_MAX = 256,    /* under way */
     STORE_CHANGES_MAX = 64,     /* of one report */
@@ -63,10 +64,12 @@ enum { STORE_FULL_COUNTERS = 1024, STORE_FULL_US = 10000 };
 /* -------------------------------------------------------------------------- the process */
 
 struct root_state {
-    uint64_t asserted;        /* the incarnation in which it was; 0 = none */
-    uint64_t asserted_us;     /* when the answer came */
-    _Atomic int64_t ahead_us; /* of its clock to ours, at most, as it was asserted; written with
-                                 the lock to read, too */
+    uint64_t begun;           /* the incarnation in which it was begun to be asserted; 0 = none */
+    uint64_t begun_us;        /* when the store had answered */
+    uint64_t asserted;        /* the incarnation in which all of it was; 0 = none */
+    _Atomic int64_t ahead_us; /* of its clock to ours, at most, as it was begun; written with the
+                                 lock to read, too */
+    unsigned pieces;          /* under way, of others than who asserts it */
     bool busy;                /* being asserted */
     char name[];
 };
@@ -106,16 +109,14 @@ void shared_lose(struct shared *shared, uint64_t incarnation);
 /* The server answered with an error: it is left alone for a while. */
 void shared_rest(struct shared *shared, const struct redis_reply *reply);
 bool shared_is_resting(const struct shared *shared);
-/* Was it asserted in the current incarnation? With the lock held. */
-bool shared_is_asserted(const struct shared *shared, struct text root);
-/* The same, which takes the lock. */
-bool shared_has_asserted(struct shared *shared, struct text root);
+/* Does the store know that it is asserted in the current incarnation? With the lock held. */
+bool shared_is_begun(const struct shared *shared, struct text root);
 /* With the lock held: has the clock of <root>, which says <now_us>, been set forward since it was
  * asserted? Then what has left its windows by that counts no more, and still should. */
 bool shared_sees_leap(struct shared *shared, struct text root, int64_t now_us);
 /* It has, or the store's has: nobody asks before all nodes have asserted what they claim. */
 void shared_leap(struct shared *shared);
-/* What was asked about <root> came to nothing that is known: unless it has been asserted since. */
+/* What was asked about <root> came to nothing that is known: unless it is asserted since. */
 void shared_doubt(struct shared *shared, struct text root);
 /* With the lock held to write: begin a new incarnation. */
 void shared_lose_locked(struct shared *shared);
@@ -187,7 +188,7 @@ bool store_eval(struct store_redis *store, const struct redis_script *script, in
 void questions_init(struct store_redis *store);
 /* After the connection. */
 void questions_done(struct store_redis *store);
-/* An assertion of <root> is over: those who wait for it ask again. */
+/* Something was asserted of <root>: those who wait for it look again. */
 void store_wake(struct store_redis *store, struct text root);
 
 /* ------------------------------------------------------------------------------ assertions */
@@ -198,9 +199,11 @@ enum assert_result {
     ASSERT_DONE, /* it has been since <sent_us> */
     ASSERT_AWAY,
 };
-/* Assert <root> on this connection. <sent_us>: when the question was sent to which the answer was
- * that it is not; 0 = it is only to be made sure. */
-enum assert_result store_assert(struct store_redis *store, struct text root, uint64_t sent_us);
+/* Assert <root> on this connection; with <r> (NULL = all of it), what that needs first, and done is
+ * done when the store has that. <sent_us>: when the question was sent to which the answer was that
+ * the store does not know of it; 0 = it was not asked. */
+enum assert_result store_assert(struct store_redis *store, struct text root,
+                                const struct reservation *r, uint64_t sent_us);
 
 /* ------------------------------------------------------------------------------ the first */
 

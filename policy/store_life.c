@@ -87,7 +87,8 @@ static void forget_roots(struct shared *shared, bool all)
     table_init(&busy);
     while (table_next(&shared->roots, &at, &name, &value)) {
         struct root_state *state = value;
-        state->asserted = 0;
+        state->begun = state->asserted = 0;
+        state->pieces = 0;
         if (state->busy && !all)
             table_set(&busy, name, state);
         else
@@ -139,24 +140,16 @@ void shared_lose(struct shared *shared, uint64_t incarnation)
     pthread_rwlock_unlock(&shared->lock);
 }
 
-bool shared_is_asserted(const struct shared *shared, struct text root)
+bool shared_is_begun(const struct shared *shared, struct text root)
 {
     const struct root_state *state = table_find(&shared->roots, root);
-    return state && state->asserted == shared_incarnation(shared);
-}
-
-bool shared_has_asserted(struct shared *shared, struct text root)
-{
-    pthread_rwlock_rdlock(&shared->lock);
-    bool is = shared_is_asserted(shared, root);
-    pthread_rwlock_unlock(&shared->lock);
-    return is;
+    return state && state->begun == shared_incarnation(shared);
 }
 
 void shared_doubt(struct shared *shared, struct text root)
 {
     pthread_rwlock_rdlock(&shared->lock);
-    if (!shared_is_asserted(shared, root))
+    if (!shared_is_begun(shared, root))
         meter_doubt(shared->meter, root);
     pthread_rwlock_unlock(&shared->lock);
 }
@@ -164,7 +157,7 @@ void shared_doubt(struct shared *shared, struct text root)
 bool shared_sees_leap(struct shared *shared, struct text root, int64_t now_us)
 {
     struct root_state *state = table_find(&shared->roots, root);
-    if (!state || state->asserted != shared_incarnation(shared))
+    if (!state || state->begun != shared_incarnation(shared))
         return false;
     int64_t ahead = now_us - meter_now_us(shared->meter); /* at least: the answer is older */
     int64_t known = atomic_load_explicit(&state->ahead_us, memory_order_relaxed);
@@ -284,7 +277,7 @@ static void sweep_on(struct life *life)
 {
     struct store_redis *store = life->store;
     while (life->at < life->count && store->assertion_count < STORE_SWEEPS_MAX) {
-        enum assert_result result = store_assert(store, text_of(life->roots[life->at]), 0);
+        enum assert_result result = store_assert(store, text_of(life->roots[life->at]), NULL, 0);
         if (result == ASSERT_AWAY)
             return;
         if (result == ASSERT_BUSY) {

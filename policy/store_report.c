@@ -82,8 +82,8 @@ static void report_words(const struct report *report)
 static void report_lost(struct report *report)
 {
     struct shared *shared = report->reports->store->shared;
-    meter_untold(shared->meter, report->changes, report->count);
     shared_lose(shared, report->incarnation);
+    meter_untold(shared->meter, report->changes, report->count);
 }
 
 static void on_reported(void *with, enum redis_fault fault, const struct redis_reply *reply)
@@ -123,7 +123,7 @@ static bool next_changes(struct reports *reports, const struct text *root, struc
     pthread_rwlock_wrlock(&shared->lock);
     size_t count = root ? meter_root_changes(shared->meter, *root, changes, STORE_CHANGES_MAX)
                         : meter_changes(shared->meter, changes, STORE_CHANGES_MAX);
-    if (count > 0 && shared_is_asserted(shared, changes[0].root)) {
+    if (count > 0 && shared_is_begun(shared, changes[0].root)) {
         *report = report_new(reports);
         (*report)->incarnation = shared_incarnation(shared);
         for (size_t i = 0; i < count; i++)

@@ -46,3 +46,15 @@ static inline void list_push_front(struct link *head, struct link *member)
 {
     list_push_back(head->next, member);
 }
+
+/* All members of <from>, behind those that are there. */
+static inline void list_append(struct link *head, struct link *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->prev = head->prev;
+    head->prev->next = from->next;
+    from->prev->next = head;
+    head->prev = from->prev;
+    list_init(from);
+}

@@ -26,8 +26,9 @@ local WORDS, HEAD = 9, 6
 local NEAR = 1000000 -- how far a node's clock may be off at the edge of a calendar span
 local PLENTY = 16
 
-local life = call('HMGET', KEYS[1], 'inc/' .. node, 'young', 'now', 'ahead')
-if life[1] ~= generation .. '.' .. incarnation then
+local life = call('HMGET', KEYS[1], 'inc/' .. node, 'young', 'now', 'ahead', 'as/' .. node)
+local mark = generation .. '.' .. incarnation
+if life[1] ~= mark and life[5] ~= mark then
     return {2, server_time()}
 end
 local now = root_time(KEYS[1], life[3], life[4], tonumber(ARGV[4]))
@@ -46,9 +47,11 @@ local function bury_dead(c)
         if name ~= me and now - at > dead_after then
             dead[name], some = true, true
             local whose, born = string.match(name, '^(.*)%.(.*)$')
-            local asserted = call('HGET', KEYS[1], 'inc/' .. whose)
-            if asserted and string.match(asserted, '^(.*)%.') == born then
-                call('HDEL', KEYS[1], 'inc/' .. whose)
+            for _, field in ipairs({'inc/' .. whose, 'as/' .. whose}) do
+                local asserted = call('HGET', KEYS[1], field)
+                if asserted and string.match(asserted, '^(.*)%.') == born then
+                    call('HDEL', KEYS[1], field)
+                end
             end
         end
     end

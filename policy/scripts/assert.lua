@@ -2,7 +2,7 @@
 -- A node says what its claims are: absolute. Twice is once.
 --
 -- What a node claims of a root comes in one or several calls: the first begins, the last makes the
--- incarnation good; in between nothing is granted to it.
+-- incarnation good. In between the node asks for and reports only what it has said already.
 --
 -- KEYS  life, counters...
 -- ARGV  node, generation, incarnation, clock (of the nodes, at least),

@@ -10,8 +10,9 @@ local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
 local me = node .. '.' .. generation
 local WORDS, HEAD = 5, 4
 
-local life = call('HMGET', KEYS[1], 'inc/' .. node, 'now', 'ahead')
-if life[1] ~= generation .. '.' .. incarnation then
+local life = call('HMGET', KEYS[1], 'inc/' .. node, 'now', 'ahead', 'as/' .. node)
+local mark = generation .. '.' .. incarnation
+if life[1] ~= mark and life[4] ~= mark then
     return {2, server_time()}
 end
 local now = root_time(KEYS[1], life[2], life[3], tonumber(ARGV[4]))

@@ -11,6 +11,7 @@
  *   settle ID SENT INPUT OUTPUT COST
  *   extend ID KIND MORE
  *   rebuild ROOT COUNTER USED …  as if from the ledger, now
+ *   crowd ROOT COUNTER COUNT USED   the same of COUNTER/0, COUNTER/1 …, with the limit of COUNTER
  *   load CALLERS ROOT HOLD_US PAUSE_US DURATION_US COUNTER WANT LEAST …
  *        on each worker CALLERS loops of reserve, hold, settle; PAUSE_US after a refusal. Money and
  *        tokens settle at a random part of what was held.
@@ -238,6 +239,19 @@ static void run_rebuild(const struct text *words, size_t count)
     printf("rebuilt\n");
 }
 
+static void run_crowd(const struct text *words)
+{
+    struct named_limit *named = limit_of(words[2]);
+    for (int64_t i = 0; i < number(words[3]); i++) {
+        char name[128];
+        snprintf(name, sizeof(name), "%s/%" PRId64, named->counter, i);
+        struct use use = {
+            .limit = &named->limit, .counter = text_of(name), .want = number(words[4])};
+        limits_rebuild(driver.limits, words[1], &use, 1, clock_wall_us());
+    }
+    printf("rebuilt\n");
+}
+
 static void run_view(const struct text *words)
 {
     struct named_limit *named = limit_of(words[2]);
@@ -440,6 +454,8 @@ static void run_line(struct text line)
         run_extend(words);
     else if (text_equal(words[0], TEXT("rebuild")))
         run_rebuild(words, count);
+    else if (text_equal(words[0], TEXT("crowd")))
+        run_crowd(words);
     else if (text_equal(words[0], TEXT("view")))
         run_view(words);
     else if (text_equal(words[0], TEXT("load")))

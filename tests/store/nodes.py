@@ -146,6 +146,10 @@ class Node:
     def rebuild(self, root, *uses):
         self.ask(f"rebuild {root} {' '.join(f'{counter} {used}' for counter, used in uses)}", "rebuilt")
 
+    def crowd(self, root, counter, count, used):
+        """As if from the ledger, of <counter>/0, <counter>/1 …"""
+        self.ask(f"crowd {root} {counter} {count} {used}", "rebuilt")
+
     def load(self, callers, root, hold_us, pause_us, duration_us, *uses):
         """Begin one; take it with loaded()."""
         self.write(f"load {callers} {root} {hold_us} {pause_us} {duration_us} {self.words_of(uses)}")

@@ -261,6 +261,44 @@ def test_many_roots_are_swept_after_a_flush(redis):
         assert {b.call(root, ("k/m", 400)).result for root in roots} == {"G"}
 
 
+def test_calls_are_let_in_while_a_crowd_is_asserted(redis):
+    """What is lost between the node and Redis is said again of each counter before a call of it: not of all before
+    the first call."""
+    crowd, life = 100_000, "s:{acme}:l"
+    with running(redis, 1, timeout_us=PATIENT_US) as (node,):
+        users = [f"u/{i}" for i in range(50, crowd, crowd // 20)]
+        limit_all((node,), "u", MONEY, TOTAL, 1500)
+        limit_all((node,), "k/m", MONEY, TOTAL, 10**9)
+        for user in users:
+            node.limit(user, MONEY, TOTAL, 1500)
+        node.crowd("acme", "u", crowd, 1000)
+        node.wait_up(120)
+        eventually(lambda: redis.command("HEXISTS", life, "inc/a"), 60)
+        lost = users.pop()
+        for user in users:  # what Redis has of it may be anything
+            redis.command("DEL", f"s:{{acme}}:c:{user}")
+        redis.stop()
+        asked = node.begin("acme", (lost, 100), ("k/m", 100))
+        node.wait_down()
+        redis.cont()
+        node.wait_up()
+        before = 0
+        for user in users:
+            assert node.call("acme", (user, 600), ("k/m", 1)).result == "R", user
+            call = node.call("acme", (user, 500), ("k/m", 500))
+            assert call.result == "G", user
+            before += redis.command("HEXISTS", life, "as/a")
+            call.settle(cost=500)
+        assert before > 0, "all was asserted before the first call was let in"
+        eventually(lambda: redis.command("HEXISTS", life, "inc/a"), 120, what="and in the end all is")
+        for user in users:
+            wait_sum(redis, user, 1500)
+        wait_sum(redis, lost, 1000)
+        wait_sum(redis, "k/m", 500 * len(users))
+        wait_sum(redis, "u/7", 1000)
+        assert asked.result == "A"
+
+
 def test_who_still_asserts_is_waited_for_and_who_is_gone_is_not(redis):
     """After a flush nobody is let in by who has little to tell while another has not told all."""
     other = scripts.Node(redis, "z")

@@ -2,6 +2,7 @@
 """The scripts of the shared counters keep every kind of counter as they should: one by one."""
 
 import pytest
+from harness import eventually
 
 from scripts import (
     CLOCK, FULL, GRANTED, SECOND, STALE, UNKNOWN, YOUNG, Counter, Node, Redis, Want, calendar,
@@ -379,17 +380,45 @@ def test_an_assertion_replaces_all_that_the_node_had_in_a_counter(nodes):
     assert sum(sums(a, counter).values()) == 7
 
 
-def test_an_assertion_in_pieces_counts_with_the_last(nodes):
+def test_an_assertion_may_come_in_pieces(nodes):
+    """What is asserted already may be asked for and reported before the last."""
     a, _ = nodes
     one, two = total(10, "one"), total(10, "two")
     a.incarnation = 2
     assert a.claim({two: {0: 1}}, first=False)[0] == STALE
     assert a.claim({one: {0: 1}}, last=False)[0] == GRANTED
+    assert a.granted(Want(one, 3)) == [3]
+    assert a.report((one, 0, 2))[0] == GRANTED
+    a.incarnation = 1
     assert a.admit(Want(one))[0] == STALE
     assert a.report((one, 0, 1))[0] == STALE
+    a.incarnation = 2
     assert a.claim({two: {0: 2}}, first=False, last=False)[0] == GRANTED
     assert a.claim(first=False)[0] == GRANTED
-    assert a.granted(Want(one, 9), Want(two, 8)) == [9, 8]
+    assert a.granted(Want(one, 4), Want(two, 8)) == [4, 8]
+
+
+def test_what_is_asserted_in_pieces_is_not_asked_for_before_all_have_where_it_was_forgotten(nodes):
+    a, _ = nodes
+    one = total(10, "one")
+    assert a.granted(Want(one, 3)) == [3]
+    a.redis.flushall()
+    a.incarnation = 2
+    assert a.claim({one: {0: 3}}, last=False, lost=True)[0] == GRANTED
+    assert a.admit(Want(one))[0] == YOUNG
+
+
+def test_who_is_given_up_while_it_asserts_must_begin_anew(nodes):
+    a, b = nodes
+    calls = parallel(10)
+    a.dead_us = b.dead_us = SECOND
+    assert a.granted(Want(calls, 8)) == [8]
+    a.incarnation = 2
+    assert a.claim({calls: {0: 8}}, last=False)[0] == GRANTED
+    eventually(lambda: b.granted(Want(calls, 10)) == [10], 20, what="a is given up")
+    assert a.admit(Want(calls))[0] == STALE
+    assert a.report((calls, 0, 0))[0] == STALE
+    assert a.claim(first=False)[0] == STALE
 
 
 def test_a_later_assertion_takes_over_from_one_in_pieces(nodes):

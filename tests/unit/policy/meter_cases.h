@@ -80,3 +80,40 @@ static inline int64_t used_of(struct meter *meter, const char *id)
     shard_unlock(place.shard);
     return sum;
 }
+
+/* All that is claimed of "acme", as <see> is told it; and the store has it. */
+struct telling {
+    struct meter *meter;
+    meter_see *see;
+    void *with;
+    unsigned round;
+    struct meter_change seen[2 * METER_SLOTS];
+    size_t count;
+};
+
+static inline void on_telling(void *with, const struct meter_change *claim)
+{
+    struct telling *telling = with;
+    assert_true(telling->count < sizeof(telling->seen) / sizeof(telling->seen[0]));
+    telling->seen[telling->count++] = *claim;
+    telling->see(telling->with, claim);
+}
+
+static inline bool tell_next(struct telling *telling)
+{
+    telling->count = 0;
+    bool more = meter_claims(telling->meter, TEXT("acme"), 1, 1, on_telling, telling);
+    for (size_t i = 0; i < telling->count; i++)
+        meter_assure(telling->meter, TEXT("acme"), telling->seen[i].counter, telling->round);
+    return more;
+}
+
+static inline void tell_all(struct meter *meter, unsigned round, meter_see *see, void *with)
+{
+    struct telling telling = {.meter = meter, .see = see, .with = with, .round = round};
+    meter_assert(meter, TEXT("acme"), round);
+    meter_begun(meter, TEXT("acme"));
+    while (tell_next(&telling))
+        continue;
+    meter_trust(meter, TEXT("acme"));
+}

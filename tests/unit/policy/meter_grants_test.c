@@ -276,7 +276,7 @@ static void nothing_is_told_between_doubt_and_assertion(void **state)
     call_add(&asks, &calls, "calls", 1, 1);
     assert_int_equal(meter_take(meter, &asks.r), METER_SHORT);
     meter_lacks(meter, &asks.r, &lack);
-    meter_claims(meter, TEXT("acme"), on_claim, &at);
+    tell_all(meter, 1, on_claim, &at);
     assert_int_equal(at - claims, 2);
     for (int i = 0; i < 2; i++)
         assert_int_equal(claims[i].claimed, text_equal(claims[i].counter, TEXT("calls")) ? 0 : 11);
@@ -301,7 +301,7 @@ static void no_counter_in_doubt_is_forgotten(void **state)
     for (int i = 0; i < 33; i++)
         meter_tidy(meter);
     assert_int_equal(meter_figures(meter).counters, 1);
-    meter_claims(meter, TEXT("acme"), on_claim, &at);
+    tell_all(meter, 1, on_claim, &at);
     assert_int_equal(at - claims, 1);
     meter_freeze(meter, START + 2 * HOUR);
     for (int i = 0; i < 33; i++)
@@ -430,7 +430,7 @@ static void what_the_ledger_knows_is_claimed(void **state)
     struct use use = {.limit = &limit, .counter = TEXT("k/one"), .want = 77};
     struct meter_change claims[8], *at = claims;
     meter_rebuild(meter, TEXT("acme"), &use, 1, START);
-    meter_claims(meter, TEXT("acme"), on_claim, &at);
+    tell_all(meter, 1, on_claim, &at);
     assert_int_equal(at - claims, 1);
     assert_int_equal(claims[0].claimed, 77);
     assert_true(claims[0].end_us == START + 31 * DAY);

@@ -19,6 +19,7 @@ enum {
     ENTRIES = 2000,
     CALLS = 40, /* of one node at a time */
     CHANGES = 64,
+    CLAIMS = COUNTERS * (METER_SLOTS + 2), /* of one piece of an assertion */
     LETTERS = 4000,
     STEP_US = 1000,
     REPORT_STEPS = 100,
@@ -38,11 +39,12 @@ struct letter {
     int64_t there, back;
     int node;
     bool done;
-    struct call *call; /* a question; NULL = changes */
+    struct call *call; /* a question; NULL = changes, */
+    bool claims;       /* or claims */
     enum reserve_result result;
     struct meter_lack lacks[COUNTERS];
     struct meter_grant grants[COUNTERS];
-    struct meter_change changes[CHANGES];
+    struct meter_change changes[CLAIMS];
     size_t change_count;
 };
 
@@ -50,6 +52,10 @@ struct node {
     struct meter *meter;
     bool up;
     int64_t up_at;
+    /* what is claimed is told piece by piece, and meanwhile calls are let in */
+    unsigned round;
+    bool asserting, all_said;
+    int pieces; /* under way */
     struct call calls[CALLS];
     int64_t ends[CALLS]; /* 0 = free, -1 = waits */
     size_t event_of[CALLS];
@@ -72,6 +78,7 @@ struct world {
     size_t event_count, first; /* <first>: still inside the window */
     int64_t window_sum, running, spent;
     int64_t admitted, refused, asked, calls;
+    int64_t asked_early; /* by nodes that had not told all yet */
     bool lossy;
     bool patient; /* calls last no time */
 };
@@ -171,10 +178,37 @@ static void store_ask(struct world *world, struct letter *letter)
     }
 }
 
+static bool is_claimed(const struct letter *letter, int counter, int64_t slot, bool any)
+{
+    for (size_t i = 0; i < letter->change_count; i++)
+        if (counter_index(letter->changes[i].counter) == counter &&
+            (any || letter->changes[i].slot == slot))
+            return true;
+    return false;
+}
+
+/* What is not said of a counter is not claimed. */
+static void store_believe(struct world *world, const struct letter *letter)
+{
+    for (size_t i = 0; i < world->entry_count; i++) {
+        struct entry *entry = &world->entries[i];
+        if (is_claimed(letter, entry->counter, 0, true) &&
+            !is_claimed(letter, entry->counter, entry->slot, false))
+            entry->parts[letter->node] = 0;
+    }
+    for (size_t i = 0; i < letter->change_count; i++)
+        *store_part(world, counter_index(letter->changes[i].counter), letter->changes[i].slot,
+                    letter->node) = letter->changes[i].claimed;
+}
+
 static void store_hear(struct world *world, struct letter *letter)
 {
     if (letter->call) {
         store_ask(world, letter);
+        return;
+    }
+    if (letter->claims) {
+        store_believe(world, letter);
         return;
     }
     for (size_t i = 0; i < letter->change_count; i++) {
@@ -221,13 +255,66 @@ static void admitted(struct world *world, int node, size_t place)
     assert_int_equal(call->uses[2].held, call->uses[3].held);
 }
 
+static void on_claim(void *with, const struct meter_change *claim)
+{
+    struct letter *letter = with;
+    assert_true(letter->change_count < CLAIMS);
+    letter->changes[letter->change_count++] = *claim;
+}
+
+/* The claims of the counters of <r>, or of the next one. */
+static void node_tell(struct world *world, int node, const struct reservation *r)
+{
+    struct node *at = &world->nodes[node];
+    struct letter *letter = letter_new(world, node, NULL);
+    letter->claims = true;
+    if (r)
+        meter_claims_of(at->meter, r, on_claim, letter);
+    else
+        at->all_said = !meter_claims(at->meter, TEXT("acme"), 1, 1, on_claim, letter);
+    if (letter->change_count > 0) {
+        at->pieces++;
+        return;
+    }
+    world->letter_count--;
+    memory_free(letter);
+}
+
+static void node_is_told(struct node *at, const struct letter *letter)
+{
+    for (size_t i = 0; i < letter->change_count; i++)
+        meter_assure(at->meter, TEXT("acme"), letter->changes[i].counter, at->round);
+    at->pieces--;
+}
+
+static void node_assert_on(struct world *world, int node)
+{
+    struct node *at = &world->nodes[node];
+    if (!at->all_said && between(world, 0, 100) == 0)
+        node_tell(world, node, NULL);
+    if (!at->all_said || at->pieces > 0)
+        return;
+    meter_trust(at->meter, TEXT("acme"));
+    at->asserting = false;
+}
+
 static void node_ask(struct world *world, int node, size_t place)
 {
     struct node *at = &world->nodes[node];
+    struct meter_lack lacks[COUNTERS];
+    bool sure = true;
+    meter_lacks(at->meter, &at->calls[place].r, lacks);
+    for (int i = 0; i < COUNTERS; i++)
+        sure = sure && lacks[i].sure == at->round;
+    if (!sure) {
+        node_tell(world, node, &at->calls[place].r);
+        return;
+    }
     struct letter *letter = letter_new(world, node, &at->calls[place]);
-    meter_lacks(at->meter, &at->calls[place].r, letter->lacks);
+    memcpy(letter->lacks, lacks, sizeof(lacks));
     at->ends[place] = -1;
     world->asked++;
+    world->asked_early += at->asserting;
 }
 
 static void node_call(struct world *world, int node, size_t place, int64_t tokens)
@@ -290,7 +377,8 @@ static void node_report(struct world *world, int node)
 static void node_break(struct world *world, int node)
 {
     struct node *at = &world->nodes[node];
-    at->up = false;
+    at->up = at->asserting = false;
+    at->pieces = 0;
     at->up_at = world->now + between(world, 1, 300) * STEP_US;
     meter_doubt(at->meter, TEXT("acme"));
     for (size_t i = 0; i < world->letter_count; i++) {
@@ -300,44 +388,19 @@ static void node_break(struct world *world, int node)
         letter->done = true;
         if (letter->call)
             at->ends[letter->call - at->calls] = 0;
-        else
+        else if (!letter->claims)
             meter_untold(at->meter, letter->changes, letter->change_count);
     }
 }
 
-struct asserting {
-    struct world *world;
-    int node;
-    bool listed[ENTRIES];
-};
-
-static void on_claim(void *with, const struct meter_change *claim)
-{
-    struct asserting *asserting = with;
-    struct world *world = asserting->world;
-    int counter = counter_index(claim->counter);
-    *store_part(world, counter, claim->slot, asserting->node) = claim->claimed;
-    for (size_t i = 0; i < world->entry_count; i++)
-        if (world->entries[i].counter == counter && world->entries[i].slot == claim->slot)
-            asserting->listed[i] = true;
-}
-
-static void on_root(void *with, struct text root)
-{
-    struct asserting *asserting = with;
-    assert_true(text_equal(root, TEXT("acme")));
-    meter_claims(asserting->world->nodes[asserting->node].meter, root, on_claim, asserting);
-}
-
 static void node_assert(struct world *world, int node)
 {
-    struct asserting asserting = {.world = world, .node = node};
+    struct node *at = &world->nodes[node];
     store_prune(world);
-    meter_roots(world->nodes[node].meter, on_root, &asserting);
-    /* Nothing that the store has of this node was left out. */
-    for (size_t i = 0; i < world->entry_count; i++)
-        assert_true(asserting.listed[i] || world->entries[i].parts[node] == 0);
-    world->nodes[node].up = true;
+    meter_assert(at->meter, TEXT("acme"), ++at->round);
+    meter_begun(at->meter, TEXT("acme"));
+    at->up = at->asserting = true;
+    at->all_said = false;
 }
 
 /* ----------------------------------------------------------------------------------- a run */
@@ -364,6 +427,10 @@ static void world_begin(struct world *world, uint64_t seed)
 static void letter_answer(struct world *world, struct letter *letter)
 {
     struct node *at = &world->nodes[letter->node];
+    if (letter->claims) {
+        node_is_told(at, letter);
+        return;
+    }
     if (!letter->call) {
         meter_told(at->meter, letter->changes, letter->change_count);
         return;
@@ -422,7 +489,10 @@ static void world_tick(struct world *world, int64_t step)
             node_break(world, i);
         if (!at->up && at->up_at <= world->now)
             node_assert(world, i);
-        if (step % REPORT_STEPS == i * 7 && at->up)
+        if (at->asserting)
+            node_assert_on(world, i);
+        bool hurry = at->asserting && between(world, 0, 2) == 0;
+        if ((hurry || step % REPORT_STEPS == i * 7) && at->up)
             node_report(world, i);
         if (step % 1000 == 999)
             meter_tidy(at->meter);
@@ -488,6 +558,7 @@ static void run(uint64_t seed, bool lossy)
             world_calls(&world, 1 + world.limits[0].amount / 20);
     }
     assert_true(world.event_count > 50);
+    assert_true(!lossy || world.asked_early > 50);
     world_calm(&world);
     world_end(&world);
 }
