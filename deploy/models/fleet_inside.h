@@ -84,7 +84,8 @@ struct fleet_deployment {
     struct deployment_spec *spec; /* what is in force: scaling, hold, eviction, limits */
     struct revision stable, next, previous;
     unsigned last_number;     /* of revisions */
-    uint64_t rejected_digest; /* was rolled back: not tried again by itself */
+    uint64_t rejected_digest; /* was rolled back: not tried again by itself; 0 = none was */
+    char rejected_for[FLEET_REASON_MAX];
     struct link replicas;
 
     enum deployment_state state;
@@ -257,6 +258,8 @@ void roll_to(struct fleet *fleet, struct fleet_deployment *deployment, struct de
              const char *reason, uint64_t now_us);
 void roll_back(struct fleet *fleet, struct fleet_deployment *deployment, const char *reason,
                uint64_t now_us);
+/* It is not tried again by itself. */
+void roll_reject(struct fleet_deployment *deployment, uint64_t digest, const char *reason);
 void roll_promote(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us);
 /* A replica of <revision> will not come to be: too many crashes, or a reason that is final. */
 void roll_failed(struct fleet *fleet, struct fleet_deployment *deployment, unsigned revision,

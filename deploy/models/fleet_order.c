@@ -208,7 +208,10 @@ static bool roll_by_order(struct fleet *fleet, struct fleet_deployment *deployme
     }
     if (!back)
         return no(why, "there is no earlier revision");
-    deployment->rejected_digest = deployment->stable.spec->digest;
+    if (back->digest == deployment->spec->digest)
+        deployment->rejected_digest = 0;
+    else
+        roll_reject(deployment, deployment->spec->digest, "user");
     roll_to(fleet, deployment, back, "user", now_us);
     return true;
 }

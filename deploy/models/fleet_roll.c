@@ -77,13 +77,20 @@ void roll_to(struct fleet *fleet, struct fleet_deployment *deployment, struct de
     begin_step(deployment, 0);
 }
 
+void roll_reject(struct fleet_deployment *deployment, uint64_t digest, const char *reason)
+{
+    deployment->rejected_digest = digest;
+    snprintf(deployment->rejected_for, sizeof(deployment->rejected_for), "%s", reason);
+}
+
 void roll_back(struct fleet *fleet, struct fleet_deployment *deployment, const char *reason,
                uint64_t now_us)
 {
     char words[64 + FLEET_REASON_MAX];
     snprintf(words, sizeof(words), "revision %u is dropped, %u stays: %s", deployment->next.number,
              deployment->stable.number, reason);
-    deployment->rejected_digest = deployment->next.spec->digest;
+    if (deployment->next.spec->digest != deployment->stable.spec->digest) /* no restart */
+        roll_reject(deployment, deployment->next.spec->digest, reason);
     drop_next(fleet, deployment, reason, now_us);
     fleet_event(fleet, deployment, 0, "rolled_back", words);
     deployment_say(deployment, reason, words);
@@ -99,7 +106,8 @@ static void complete(struct fleet *fleet, struct fleet_deployment *deployment, u
     deployment->next = (struct revision){0};
     deployment->phase = ROLL_NONE;
     deployment->failed = deployment->last_try = false;
-    deployment->rejected_digest = 0;
+    if (deployment->stable.spec->digest == deployment->spec->digest)
+        deployment->rejected_digest = 0; /* else an order has taken back what is declared */
     tell_share(fleet, deployment, 0, 0, 0);
     scale_retire_all(fleet, deployment, old, "rollout", now_us);
     fleet_event(fleet, deployment, 0, "rolled_out", "");

@@ -228,6 +228,35 @@ static void orders_promote_pause_and_roll_back(void **state)
     end();
 }
 
+/* What is declared is the new one still: the next configuration does not bring it back. */
+static void what_an_order_has_taken_back_stays_taken_back(void **state)
+{
+    (void)state;
+    begin(ROLL_ROLLING, 1, 100);
+    revise(FATE_GOOD, ROLL_ROLLING);
+    go_on(20);
+    assert_int_equal(look("qwen").stable, 2);
+    assert_true(order("qwen", FLEET_ROLLBACK));
+    go_on(20);
+    assert_int_equal(look("qwen").stable, 3);
+    world_configure();
+    go_on(5);
+    assert_int_equal(look("qwen").revision, 3);
+    assert_true(order("qwen", FLEET_RESTART)); /* of the old one; and that it is dropped says */
+    assert_true(order("qwen", FLEET_ROLLBACK)); /* nothing of the new one */
+    world_configure();
+    go_on(5);
+    assert_int_equal(look("qwen").revision, 3);
+    assert_true(order("qwen", FLEET_ROLLBACK)); /* once more: to the new one */
+    go_on(20);
+    assert_int_equal(look("qwen").stable_digest, model->spec->digest);
+    world_configure();
+    go_on(5);
+    assert_int_equal(look("qwen").stable_digest, model->spec->digest);
+    assert_int_equal(model->failed + model->broken, 0);
+    end();
+}
+
 static void what_runs_after_a_restart_is_taken_over(void **state)
 {
     (void)state;
@@ -275,6 +304,7 @@ int main(void)
         cmocka_unit_test(a_canary_that_answers_late_is_taken_back),
         cmocka_unit_test(one_that_may_be_late_is_not),
         cmocka_unit_test(orders_promote_pause_and_roll_back),
+        cmocka_unit_test(what_an_order_has_taken_back_stays_taken_back),
         cmocka_unit_test(what_runs_after_a_restart_is_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
