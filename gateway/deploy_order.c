@@ -20,7 +20,7 @@ static const char *const words[] = {
     [FLEET_SCALE] = "scale",       [FLEET_PIN] = "pin",     [FLEET_UNPIN] = "unpin",
     [FLEET_SLEEP] = "sleep",       [FLEET_WAKE] = "wake",   [FLEET_CANCEL] = "cancel",
     [FLEET_PROMOTE] = "promote",   [FLEET_PAUSE] = "pause", [FLEET_RESUME] = "resume",
-    [FLEET_ROLLBACK] = "rollback",
+    [FLEET_ROLLBACK] = "rollback", [FLEET_RETRY] = "retry",
 };
 
 static int refuse(struct deploy_order *order, int status, const char *why)
@@ -75,6 +75,7 @@ static void keep(struct service *service, const struct deploy_order *order)
     case FLEET_PAUSE:
     case FLEET_RESUME:
     case FLEET_ROLLBACK:
+    case FLEET_RETRY:
         return;
     }
     if (!made_order_put(service->made, &kept, &fault))

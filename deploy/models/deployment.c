@@ -404,6 +404,9 @@ void deployments_configure(struct deployments *deployments, const struct node_sp
     fleet_configure(desk->fleet, nodes, node_count, specs, count, desk_now(desk));
     for (size_t i = 0; i < count; i++)
         desk_record_of(desk, specs[i]->name)->is_wanted = true;
+    if (!desk->was_configured) /* before it is found what runs */
+        desk_recall_verdicts(desk, desk->site.verdicts);
+    desk->site.verdicts = (struct text){"", 0};
     seats_open(desk);
     desk->was_configured = true;
     desk_replicas_respec(desk);

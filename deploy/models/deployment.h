@@ -23,8 +23,10 @@ struct deployments_site {
     struct upstreams *upstreams;
     const char *state_dir;
     const char *owner;
-    bool leave;         /* on_exit: leave */
-    const char *keeper; /* this program, for log_keeper.h; NULL = none; static */
+    struct text verdicts; /* as deployments_verdicts() said it before; until the first
+                             deployments_configure() */
+    bool leave;           /* on_exit: leave */
+    const char *keeper;   /* this program, for log_keeper.h; NULL = none; static */
     /* One of a cluster, in which one starts and stops: nothing is decided before
      * deployments_lead(). */
     bool is_shared;
@@ -111,6 +113,15 @@ void deployments_recall(struct deployments *deployments, struct text name,
 void deployments_spent(struct deployments *deployments, struct buffer *lines);
 /* On the desk's thread. What cannot be read, and of whom there is none, is passed over. */
 void deployments_recall_spent(struct deployments *deployments, struct text lines);
+
+/* What became of declared revisions that do not serve: that they were rolled back, or are being
+ * tried; and what serves in their place. A line for each, which begins with its name; any thread.
+ */
+enum { DEPLOYMENTS_VERDICTS_BYTES = 8 << 20 };
+void deployments_verdicts(struct deployments *deployments, struct buffer *lines);
+/* Before deployments_lead(); on the desk's thread. What cannot be read is as if it were not there;
+ * of whom there is no line, nothing is known any more. */
+void deployments_recall_verdicts(struct deployments *deployments, struct text lines);
 
 /* The last lines that a deployment's replicas wrote, oldest first, one per line; <replica> empty =
  * all of them; any thread. Returns false when there is no such deployment, now or in the last day.

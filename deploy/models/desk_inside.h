@@ -259,6 +259,9 @@ unsigned desk_calls_on(struct slots *slots, const struct slot *slot,
 /* No more calls; its slot becomes one of the past. */
 void desk_close_slot(struct slots *slots, struct slot *slot, struct slot past[PAST_SLOTS]);
 
+/* desk_verdict.c; under the lock */
+void desk_recall_verdicts(struct deployments *desk, struct text lines);
+
 /* desk_share.c */
 void share_begin(struct deployments *desk);
 void share_end(struct deployments *desk);

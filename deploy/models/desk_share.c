@@ -250,6 +250,7 @@ void share_view(const struct desk_record *record, struct fleet_view *view)
     view->canary_permille = said[LEAD_SHARE_CANARY] ? (unsigned)said[LEAD_PERMILLE] : 0;
     snprintf(view->reason, sizeof view->reason, "%s", record->lead_reason);
     view->words[0] = 0;
+    view->rejected_for[0] = 0; /* that is the leader's to say */
 }
 
 void share_found(struct deployments *desk, const struct launch_name *name)

@@ -67,6 +67,7 @@ void deployment_free(struct fleet_deployment *deployment)
     spec_unref(deployment->stable.spec);
     spec_unref(deployment->next.spec);
     spec_unref(deployment->previous.spec);
+    spec_unref(deployment->earlier);
     memory_free(deployment);
 }
 
@@ -373,17 +374,20 @@ struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name 
     if (number >= fleet->number && number < UINT64_MAX / 2)
         fleet->number = number + 1; /* wanted or not: it was used */
     if (!deployment || is_stopped(fleet, deployment) || number == 0 || is_known(fleet, number) ||
-        node >= fleet->node_count || deployment->stable.spec->digest != name->digest)
+        node >= fleet->node_count)
+        return NULL;
+    const struct revision *revision = roll_find(deployment, name->digest);
+    if (!revision)
         return NULL;
     give_way(fleet, deployment, now_us);
-    if (fleet_census(deployment, 0).live >= most_of(deployment))
+    if (fleet_census(deployment, revision->number).live >= most_of(deployment))
         return NULL;
-    struct resources need = place_need(fleet, deployment, deployment->stable.spec);
+    struct resources need = place_need(fleet, deployment, revision->spec);
     const struct fleet_node *at = &fleet->nodes[node];
-    if (!place_fits_now(at, deployment->stable.spec, &need))
+    if (!place_fits_now(at, revision->spec, &need))
         return NULL;
     take_number(deployment, name->revision);
-    struct replica *one = replica_new(fleet, deployment, &deployment->stable, "adopted", now_us);
+    struct replica *one = replica_new(fleet, deployment, revision, "adopted", now_us);
     one->r.number = number;
     if (number >= fleet->number && number < UINT64_MAX / 2)
         fleet->number = number + 1;

@@ -139,6 +139,22 @@ bool fleet_spent(const struct fleet *fleet, size_t index, struct fleet_spent *sp
 void fleet_recall_spent(struct fleet *fleet, const struct fleet_spent *spent, uint64_t now_us);
 /* That was all: of what there is and was not recalled none ever ran. */
 void fleet_recalled_all(struct fleet *fleet, uint64_t now_us);
+/* What has become of the revision that is declared, where another one serves in its place; for the
+ * next start, and whoever leads next. */
+struct fleet_verdict {
+    struct text name;
+    uint64_t declared;              /* digest of what this is about */
+    bool rejected;                  /* it was rolled back; false: it is being tried */
+    char reason[FLEET_REASON_MAX];  /* of that */
+    struct deployment_spec *served; /* what serves; borrowed. NULL = what is declared does */
+};
+/* False: there are no more. */
+bool fleet_verdict(const struct fleet *fleet, size_t index, struct fleet_verdict *verdict);
+/* So it was before. What was rejected is not tried again before it is declared anew, or ordered;
+ * of what was tried, the one that served goes on if any of it is found. One with another <declared>
+ * than what is declared now is passed over. <served> NULL: what was recalled before is over. */
+void fleet_recall_verdict(struct fleet *fleet, const struct fleet_verdict *verdict,
+                          uint64_t now_us);
 /* A launcher's node can be used, or cannot now. A new one cannot, until it is said: so that what
  * runs there from before is adopted first. <node>: index into the nodes last configured. */
 void fleet_node(struct fleet *fleet, unsigned node, bool usable, uint64_t now_us);
@@ -185,6 +201,7 @@ enum fleet_order {
     FLEET_PAUSE,
     FLEET_RESUME,
     FLEET_ROLLBACK,
+    FLEET_RETRY, /* what is declared was declared anew: if it was rolled back, it is tried again */
 };
 /* False: there is none of that name, or it makes no sense now (*why, for people). */
 bool fleet_obey(struct fleet *fleet, struct text name, enum fleet_order order, unsigned low,
@@ -211,6 +228,8 @@ struct fleet_view {
         unsigned stable, canary, permille;
     } share;                             /* of the calls, as it was told: see slots_share() */
     uint64_t stable_digest, next_digest; /* next 0 = there is no rollout */
+    char rejected_for[FLEET_REASON_MAX]; /* why what is declared was rolled back; empty = not */
+    uint64_t verdict;                    /* differs when fleet_verdict() does; 0 = there is none */
     bool stopped;
 };
 size_t fleet_count(const struct fleet *fleet);

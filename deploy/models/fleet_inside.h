@@ -83,8 +83,9 @@ struct fleet_deployment {
     char name[SPEC_NAME_MAX + 1];
     struct deployment_spec *spec; /* what is in force: scaling, hold, eviction, limits */
     struct revision stable, next, previous;
-    unsigned last_number;     /* of revisions */
-    uint64_t rejected_digest; /* was rolled back: not tried again by itself; 0 = none was */
+    struct deployment_spec *earlier; /* served before stable, which is not proven; or NULL */
+    unsigned last_number;            /* of revisions */
+    uint64_t rejected_digest;        /* was rolled back: not tried again by itself; 0 = none was */
     char rejected_for[FLEET_REASON_MAX];
     struct link replicas;
 
@@ -256,6 +257,9 @@ int64_t place_rate(const struct fleet_node *node, const struct resources *reserv
 /* fleet_roll.c */
 void roll_to(struct fleet *fleet, struct fleet_deployment *deployment, struct deployment_spec *spec,
              const char *reason, uint64_t now_us);
+/* What is declared comes, whatever became of it before. */
+void roll_declared(struct fleet *fleet, struct fleet_deployment *deployment, const char *reason,
+                   uint64_t now_us);
 void roll_back(struct fleet *fleet, struct fleet_deployment *deployment, const char *reason,
                uint64_t now_us);
 /* It is not tried again by itself. */
@@ -267,6 +271,10 @@ void roll_failed(struct fleet *fleet, struct fleet_deployment *deployment, unsig
 /* We lead from now on: what was begun under another leader is not late, and what is not there is
  * not waited for. */
 void roll_inherit(struct fleet *fleet, struct fleet_deployment *deployment);
+/* See fleet_view. */
+uint64_t roll_sense(const struct fleet_deployment *deployment);
+/* What is found is of this digest: of which revision is it? NULL = of none that is wanted. */
+struct revision *roll_find(struct fleet_deployment *deployment, uint64_t digest);
 /* Make the replicas of its revisions as many as they are to be. */
 void roll_step(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us);
 struct revision *roll_revision(struct fleet_deployment *deployment, unsigned number);

@@ -208,6 +208,9 @@ static void look(const struct fleet *fleet, const struct fleet_deployment *deplo
     };
     snprintf(view->reason, sizeof(view->reason), "%s", deployment->reason);
     snprintf(view->words, sizeof(view->words), "%s", deployment->words);
+    if (deployment->rejected_digest == deployment->spec->digest)
+        snprintf(view->rejected_for, sizeof(view->rejected_for), "%s", deployment->rejected_for);
+    view->verdict = roll_sense(deployment);
 }
 
 bool fleet_look(const struct fleet *fleet, struct text name, struct fleet_view *view,

@@ -57,12 +57,6 @@ static void revise(struct fleet *fleet, struct fleet_deployment *deployment,
         deployment->stable = (struct revision){++deployment->last_number, spec_ref(spec), false};
         return;
     }
-    if (!fleet->leads && deployment->stable.spec->digest != spec->digest &&
-        fleet_census(deployment, 0).live == 0) { /* nothing of it is ours: no rollout either */
-        spec_unref(deployment->stable.spec);
-        deployment->stable = (struct revision){++deployment->last_number, spec_ref(spec), false};
-        return;
-    }
     if (deployment->next.spec && deployment->next.spec->digest == spec->digest) {
         respec(fleet, deployment, &deployment->next, spec);
         return;
@@ -74,10 +68,8 @@ static void revise(struct fleet *fleet, struct fleet_deployment *deployment,
         deployment->rejected_digest = 0;
         return;
     }
-    if (deployment->rejected_digest == spec->digest)
-        return;
-    deployment->rejected_digest = 0;
-    roll_to(fleet, deployment, spec, "revised", now_us);
+    if (deployment->rejected_digest != spec->digest)
+        roll_declared(fleet, deployment, "revised", now_us);
 }
 
 /* What ends yet of an earlier one of its name was ordered, spent and given up by that. */
@@ -227,8 +219,7 @@ static bool resume(struct fleet *fleet, struct fleet_deployment *deployment, uin
     }
     if (deployment->spec->digest == deployment->stable.spec->digest)
         return no(why, "there is no rollout");
-    deployment->rejected_digest = 0;
-    roll_to(fleet, deployment, deployment->spec, "user", now_us);
+    roll_declared(fleet, deployment, "user", now_us);
     return true;
 }
 
@@ -299,6 +290,10 @@ static bool obey(struct fleet *fleet, struct fleet_deployment *deployment, enum 
         return resume(fleet, deployment, now_us, why);
     case FLEET_ROLLBACK:
         return roll_by_order(fleet, deployment, now_us, why);
+    case FLEET_RETRY:
+        if (deployment->rejected_digest == deployment->spec->digest)
+            roll_declared(fleet, deployment, "revised", now_us);
+        return true;
     case FLEET_SCALE:
         break;
     }

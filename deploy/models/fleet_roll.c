@@ -55,12 +55,28 @@ static void drop_next(struct fleet *fleet, struct fleet_deployment *deployment, 
     tell_share(fleet, deployment, 0, 0, 0);
 }
 
+static void set_earlier(struct fleet_deployment *deployment, struct deployment_spec *spec)
+{
+    spec_unref(deployment->earlier);
+    deployment->earlier = spec ? spec_ref(spec) : NULL;
+}
+
+static void begin_rollout(struct fleet_deployment *deployment)
+{
+    bool tries = deployment->next.spec->rollout.strategy == ROLL_CANARY;
+    deployment->phase = tries ? ROLL_CANARIES : ROLL_FORWARD;
+    deployment->roll_us = 0;
+    deployment->roll_ready = 0;
+    begin_step(deployment, 0);
+}
+
 void roll_to(struct fleet *fleet, struct fleet_deployment *deployment, struct deployment_spec *spec,
              const char *reason, uint64_t now_us)
 {
     struct revision next = {++deployment->last_number, spec_ref(spec), false};
     if (deployment->next.spec)
         drop_next(fleet, deployment, "superseded", now_us);
+    set_earlier(deployment, NULL);
     fleet_event(fleet, deployment, 0, reason, "");
     if (!deployment->stable.proven &&
         fleet_census(deployment, deployment->stable.number).ready == 0) {
@@ -71,10 +87,23 @@ void roll_to(struct fleet *fleet, struct fleet_deployment *deployment, struct de
         return;
     }
     deployment->next = next;
-    deployment->phase = spec->rollout.strategy == ROLL_CANARY ? ROLL_CANARIES : ROLL_FORWARD;
-    deployment->roll_us = 0;
-    deployment->roll_ready = 0;
-    begin_step(deployment, 0);
+    begin_rollout(deployment);
+}
+
+void roll_declared(struct fleet *fleet, struct fleet_deployment *deployment, const char *reason,
+                   uint64_t now_us)
+{
+    struct deployment_spec *spec = deployment->spec;
+    deployment->rejected_digest = 0;
+    if (fleet->leads || fleet_census(deployment, 0).live > 0) {
+        roll_to(fleet, deployment, spec, reason, now_us);
+        return;
+    }
+    if (deployment->next.spec) /* nothing of it is ours: no rollout either */
+        drop_next(fleet, deployment, "superseded", now_us);
+    set_earlier(deployment, NULL);
+    spec_unref(deployment->stable.spec);
+    deployment->stable = (struct revision){++deployment->last_number, spec_ref(spec), false};
 }
 
 void roll_reject(struct fleet_deployment *deployment, uint64_t digest, const char *reason)
@@ -111,6 +140,108 @@ static void complete(struct fleet *fleet, struct fleet_deployment *deployment, u
     tell_share(fleet, deployment, 0, 0, 0);
     scale_retire_all(fleet, deployment, old, "rollout", now_us);
     fleet_event(fleet, deployment, 0, "rolled_out", "");
+}
+
+/* ---------------------------------------------------------------------- what holds on */
+
+/* What serves in the place of what is declared; NULL = nothing else does. */
+static struct deployment_spec *served(const struct fleet_deployment *deployment)
+{
+    uint64_t declared = deployment->spec->digest;
+    struct deployment_spec *next = deployment->next.spec, *spec = NULL;
+    if (deployment->rejected_digest == declared)
+        spec = next ? next : deployment->stable.spec;
+    else if (next && next->digest == declared)
+        spec = deployment->stable.spec;
+    else if (!next && !deployment->stable.proven && deployment->stable.spec->digest == declared)
+        spec = deployment->earlier;
+    return spec && spec->digest != declared ? spec : NULL;
+}
+
+uint64_t roll_sense(const struct fleet_deployment *deployment)
+{
+    const struct deployment_spec *other = served(deployment);
+    uint64_t declared = deployment->spec->digest;
+    if (!other)
+        return 0;
+    return (other->digest ^ declared << 1 ^ (deployment->rejected_digest == declared)) | 1 << 1;
+}
+
+bool fleet_verdict(const struct fleet *fleet, size_t index, struct fleet_verdict *verdict)
+{
+    if (index >= fleet->count)
+        return false;
+    const struct fleet_deployment *deployment = fleet->deployments[index];
+    bool rejected = deployment->rejected_digest == deployment->spec->digest;
+    *verdict = (struct fleet_verdict){.name = deployment_text(deployment),
+                                      .declared = deployment->spec->digest,
+                                      .rejected = rejected,
+                                      .served = deployment->removed ? NULL : served(deployment)};
+    if (rejected)
+        snprintf(verdict->reason, sizeof(verdict->reason), "%s", deployment->rejected_for);
+    return true;
+}
+
+/* It has served: whatever is tried, it is kept. */
+static struct revision served_before(struct fleet_deployment *deployment,
+                                     struct deployment_spec *spec)
+{
+    return (struct revision){++deployment->last_number, spec_ref(spec), true};
+}
+
+static void hold_back(struct fleet *fleet, struct fleet_deployment *deployment,
+                      const struct fleet_verdict *verdict, uint64_t now_us)
+{
+    char words[64 + FLEET_REASON_MAX];
+    if (deployment->rejected_digest == verdict->declared)
+        return;
+    snprintf(words, sizeof(words), "what is declared was dropped before, what served stays: %s",
+             verdict->reason);
+    if (deployment->next.spec)
+        drop_next(fleet, deployment, "rolled_back", now_us);
+    if (deployment->stable.spec->digest != verdict->served->digest) {
+        scale_retire_all(fleet, deployment, deployment->stable.number, "rolled_back", now_us);
+        spec_unref(deployment->stable.spec);
+        deployment->stable = served_before(deployment, verdict->served);
+        deployment->failed = deployment->last_try = false;
+    }
+    roll_reject(deployment, verdict->declared, verdict->reason);
+    fleet_event(fleet, deployment, 0, "rolled_back", words);
+    deployment_say(deployment, verdict->reason, words);
+}
+
+void fleet_recall_verdict(struct fleet *fleet, const struct fleet_verdict *verdict, uint64_t now_us)
+{
+    struct fleet_deployment *deployment = fleet_find(fleet, verdict->name);
+    if (!deployment || deployment->removed || verdict->declared != deployment->spec->digest)
+        return;
+    set_earlier(deployment, verdict->rejected ? NULL : verdict->served);
+    if (verdict->served && verdict->rejected)
+        hold_back(fleet, deployment, verdict, now_us);
+    else if (deployment->rejected_digest == verdict->declared)
+        roll_declared(fleet, deployment, "revised", now_us);
+    fleet->due_us = now_us;
+}
+
+/* What served before is there yet: what has not been ready yet is its next one, and no more. */
+static void go_on_trying(struct fleet_deployment *deployment)
+{
+    deployment->next = deployment->stable;
+    deployment->stable = served_before(deployment, deployment->earlier);
+    begin_rollout(deployment);
+}
+
+struct revision *roll_find(struct fleet_deployment *deployment, uint64_t digest)
+{
+    if (deployment->stable.spec->digest == digest)
+        return &deployment->stable;
+    if (deployment->next.spec)
+        return deployment->next.spec->digest == digest ? &deployment->next : NULL;
+    if (!deployment->earlier || deployment->earlier->digest != digest ||
+        deployment->stable.proven || deployment->stable.spec->digest != deployment->spec->digest)
+        return NULL;
+    go_on_trying(deployment);
+    return &deployment->stable;
 }
 
 void roll_inherit(struct fleet *fleet, struct fleet_deployment *deployment)

@@ -205,7 +205,7 @@ static void an_order_comes(void)
 {
     const char *why;
     struct model *model = some_model();
-    enum fleet_order what = (enum fleet_order)between(FLEET_START, FLEET_ROLLBACK);
+    enum fleet_order what = (enum fleet_order)between(FLEET_START, FLEET_RETRY);
     unsigned high = (unsigned)between(0, 4);
     fleet_obey(world.fleet, text_of(model->name), what, (unsigned)between(0, high), high,
                world.now_us, &why);
@@ -233,9 +233,25 @@ static void leadership_changes(void)
     }
 }
 
+/* What became of declared revisions is kept, mostly: it may have been too late. */
+static size_t keep_verdicts(struct fleet_verdict kept[WORLD_MODELS])
+{
+    size_t count = 0;
+    for (size_t i = 0; count < WORLD_MODELS && fleet_verdict(world.fleet, i, &kept[count]); i++) {
+        const struct model *model = model_named(kept[count].name);
+        if (!kept[count].served || one_in(8))
+            continue;
+        spec_ref(kept[count].served);
+        kept[count++].name = text_of(model->name);
+    }
+    return count;
+}
+
 /* sluice is killed and comes back: what runs is found again. */
 static void sluice_comes_back(void)
 {
+    struct fleet_verdict kept[WORLD_MODELS];
+    size_t kept_count = keep_verdicts(kept);
     fleet_free(world.fleet);
     world.fleet = fleet_new(&hands, chance());
     plan.lead_us = 0;
@@ -243,6 +259,10 @@ static void sluice_comes_back(void)
     memcpy(usable, world.usable, sizeof(usable));
     memset(world.usable, 0, sizeof(world.usable));
     world_configure();
+    for (size_t i = 0; i < kept_count; i++) {
+        fleet_recall_verdict(world.fleet, &kept[i], world.now_us);
+        spec_unref(kept[i].served);
+    }
     for (size_t i = 0; i < world.server_count; i++) {
         struct server *server = &world.servers[i];
         struct launch_name name = {.revision = server->revision};

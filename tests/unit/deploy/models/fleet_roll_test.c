@@ -242,8 +242,9 @@ static void what_an_order_has_taken_back_stays_taken_back(void **state)
     world_configure();
     go_on(5);
     assert_int_equal(look("qwen").revision, 3);
-    assert_true(order("qwen", FLEET_RESTART)); /* of the old one; and that it is dropped says */
-    assert_true(order("qwen", FLEET_ROLLBACK)); /* nothing of the new one */
+    /* Of the old one; and that it is dropped says nothing of the new one. */
+    assert_true(order("qwen", FLEET_RESTART));
+    assert_true(order("qwen", FLEET_ROLLBACK));
     world_configure();
     go_on(5);
     assert_int_equal(look("qwen").revision, 3);
@@ -292,6 +293,145 @@ static void what_runs_after_a_restart_is_taken_over(void **state)
     end();
 }
 
+/* ------------------------------------------------------------------------- the next process */
+
+static struct fleet_verdict verdict_now(void)
+{
+    struct fleet_verdict verdict;
+    assert_true(fleet_verdict(world.fleet, 0, &verdict));
+    verdict.name = TEXT("qwen"); /* also when that fleet is gone */
+    return verdict;
+}
+
+/* The world goes on without the fleet, and with another one that knows <verdict> before it looks
+ * what runs. */
+static void restart_with(const struct fleet_verdict *verdict, bool leads)
+{
+    struct fleet *old = world.fleet;
+    world.fleet = fleet_new(&hands, 5);
+    fleet_lead(world.fleet, leads, world.now_us);
+    world.usable[0] = false;
+    world_configure();
+    fleet_recall_verdict(world.fleet, verdict, world.now_us);
+    for (size_t i = 0; i < world.server_count; i++) {
+        struct server *server = &world.servers[i];
+        if (!server->runs)
+            continue;
+        struct launch_name name = {
+            .deployment = "qwen", .revision = server->revision, .digest = server->spec->digest};
+        fleet_number_name(server->number, name.replica);
+        server->open = false;
+        server->probe_us = 0;
+        server->replica = fleet_adopt(world.fleet, &name, 0, -1, world.now_us);
+        if (server->replica)
+            server->revision = server->replica->revision;
+        else
+            server_free(server);
+    }
+    world.usable[0] = true;
+    fleet_node(world.fleet, 0, true, world.now_us);
+    fleet_free(old);
+}
+
+static void what_was_rolled_back_stays_so_in_the_next_process(void **state)
+{
+    (void)state;
+    begin(ROLL_ROLLING, 1, 100);
+    uint64_t old = model->spec->digest;
+    assert_null(verdict_now().served);
+    assert_int_equal(look("qwen").verdict, 0);
+    revise(FATE_CRASHES, ROLL_ROLLING);
+    assert_true(!verdict_now().rejected && verdict_now().served->digest == old);
+    uint64_t tries = look("qwen").verdict;
+    go_on(100);
+    assert_int_equal(look("qwen").stable, 1);
+    assert_true(look("qwen").verdict != tries && look("qwen").verdict != 0);
+    struct fleet_verdict verdict = verdict_now();
+    assert_true(verdict.rejected && verdict.declared == model->spec->digest);
+    struct deployment_spec *served = verdict.served = spec_ref(verdict.served);
+    assert_true(served->digest == old);
+    uint64_t launches = model->launches;
+    restart_with(&verdict, true);
+    go_on(20);
+    assert_int_equal(model->launches, launches);
+    assert_int_equal(look("qwen").state, DEPLOYMENT_READY);
+    assert_true(look("qwen").stable_digest == old);
+    assert_string_equal(look("qwen").rejected_for, verdict.reason);
+    assert_true(verdict_now().rejected);
+    world_configure();
+    assert_true(order("qwen", FLEET_RETRY)); /* it is as bad as it was */
+    assert_true(look("qwen").next_digest == model->spec->digest && !verdict_now().rejected);
+    go_on(100);
+    assert_true(look("qwen").stable_digest == old && verdict_now().rejected);
+    revise(FATE_GOOD, ROLL_ROLLING);
+    go_on(20);
+    assert_true(look("qwen").stable_digest == model->spec->digest);
+    assert_null(verdict_now().served);
+    assert_int_equal(model->failed + model->broken, 0);
+    spec_unref(served);
+    end();
+}
+
+/* Nobody has said yet what becomes of it: what served goes on, if it is there. */
+static void what_is_tried_is_tried_beside_what_served(void **state)
+{
+    (void)state;
+    for (int runs = 0; runs < 2; runs++) {
+        begin(ROLL_ROLLING, 1, 100);
+        uint64_t old = model->spec->digest;
+        revise(runs ? FATE_NEVER_READY : FATE_GOOD, ROLL_ROLLING);
+        struct fleet_verdict verdict = verdict_now();
+        struct deployment_spec *served = verdict.served = spec_ref(verdict.served);
+        for (size_t i = 0; !runs && i < world.server_count; i++)
+            if (world.servers[i].runs)
+                server_free(&world.servers[i]);
+        restart_with(&verdict, true);
+        assert_true(verdict_now().served && verdict_now().served->digest == old);
+        go_on(10);
+        assert_true((look("qwen").stable_digest == old) == runs);
+        if (!runs) { /* nothing is kept of it once the new one has been ready */
+            assert_true(look("qwen").stable_digest == model->spec->digest);
+            assert_null(verdict_now().served);
+        }
+        go_on(120);
+        assert_true((look("qwen").stable_digest == old) == runs);
+        assert_int_equal(look("qwen").state, DEPLOYMENT_READY);
+        assert_int_equal(model->failed + model->broken, 0);
+        spec_unref(served);
+        end();
+    }
+}
+
+/* A node that follows has taken what is declared for what serves. */
+static void who_leads_next_knows_what_was_rolled_back(void **state)
+{
+    (void)state;
+    begin(ROLL_ROLLING, 1, 100);
+    uint64_t old = model->spec->digest;
+    revise(FATE_CRASHES, ROLL_ROLLING);
+    go_on(100);
+    struct fleet_verdict verdict = verdict_now(), none = {.name = TEXT("qwen")};
+    struct deployment_spec *served = verdict.served = spec_ref(verdict.served);
+    none.declared = verdict.declared;
+    restart_with(&none, false);
+    assert_true(look("qwen").stable_digest == model->spec->digest);
+    fleet_recall_verdict(world.fleet, &verdict, world.now_us);
+    assert_true(look("qwen").stable_digest == old);
+    world_configure(); /* and it follows on */
+    assert_true(look("qwen").stable_digest == old);
+    fleet_recall_verdict(world.fleet, &none, world.now_us); /* tried meanwhile, and good */
+    assert_true(look("qwen").stable_digest == model->spec->digest);
+    fleet_recall_verdict(world.fleet, &verdict, world.now_us);
+    verdict.declared++; /* it is of another one: that says nothing */
+    fleet_recall_verdict(world.fleet, &verdict, world.now_us);
+    fleet_lead(world.fleet, true, world.now_us);
+    go_on(20);
+    assert_true(look("qwen").stable_digest == old);
+    assert_int_equal(look("qwen").state, DEPLOYMENT_READY);
+    spec_unref(served);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +446,9 @@ int main(void)
         cmocka_unit_test(orders_promote_pause_and_roll_back),
         cmocka_unit_test(what_an_order_has_taken_back_stays_taken_back),
         cmocka_unit_test(what_runs_after_a_restart_is_taken_over),
+        cmocka_unit_test(what_was_rolled_back_stays_so_in_the_next_process),
+        cmocka_unit_test(what_is_tried_is_tried_beside_what_served),
+        cmocka_unit_test(who_leads_next_knows_what_was_rolled_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

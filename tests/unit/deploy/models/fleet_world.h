@@ -668,6 +668,9 @@ static inline void world_shut(uint64_t within_us)
     for (size_t i = 0; i < world.server_count; i++)
         must(!world.servers[i].runs || world.servers[i].orphan, "still runs", "replica",
              world.servers[i].number);
+    for (size_t i = 0; i < world.server_count; i++)
+        if (world.servers[i].runs)
+            server_free(&world.servers[i]); /* whose calls are counted */
 }
 
 static inline struct fleet_view look(const char *name)
