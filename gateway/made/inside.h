@@ -27,6 +27,7 @@ bool made_drop(struct made *made, struct text name, struct fault *fault);
 bool made_order_keep(struct made *made, const struct made_order *order, struct fault *fault);
 void made_orders_each(struct made *made, void (*each)(void *with, const struct made_order *order),
                       void *with);
+bool made_verdict_keep(struct made *made, struct text name, struct text words, struct fault *fault);
 struct made_mark made_mark_of(struct made *made);
 bool made_set_mark(struct made *made, const struct made_mark *mark);
 
@@ -34,3 +35,4 @@ bool made_set_mark(struct made *made, const struct made_mark *mark);
 bool made_tell(struct made *made, const struct made_deployment *one, struct fault *fault);
 bool made_tell_end(struct made *made, const struct made_deployment *one, struct fault *fault);
 bool made_tell_order(struct made *made, const struct made_order *order, struct fault *fault);
+bool made_tell_verdict(struct made *made, struct text name, struct text words, struct fault *fault);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "deploy/models/deployment.h"
 #include "gateway/base/clock.h"
 #include "gateway/made/inside.h"
 
@@ -22,6 +23,7 @@ static const char *const schema[] = {
     "INTEGER "
     "NOT NULL);",
     "CREATE TABLE spent (one INTEGER PRIMARY KEY CHECK (one = 1), lines TEXT NOT NULL);",
+    "CREATE TABLE verdicts (name TEXT PRIMARY KEY, words TEXT NOT NULL);",
 };
 
 static const int64_t ENDED_KEPT_US = INT64_C(86400000000);
@@ -326,6 +328,7 @@ bool made_drop(struct made *made, struct text name, struct fault *fault)
     if (note_end(made, name) && run_named(made, "DELETE FROM deployments WHERE name = ?", name) &&
         run_named(made, "DELETE FROM versions WHERE name = ?", name) &&
         run_named(made, "DELETE FROM orders WHERE name = ?", name) &&
+        run_named(made, "DELETE FROM verdicts WHERE name = ?", name) &&
         database_commit(made->database))
         return true;
     fail(made, fault);
@@ -435,6 +438,51 @@ struct made_order made_order_of(struct made *made, struct text name)
     }
     statement_close(statement);
     return order;
+}
+
+/* ---------------------------------------------------------------------------------- verdicts */
+
+bool made_verdict_put(struct made *made, struct text name, struct text words, struct fault *fault)
+{
+    return (!made->shared || made_tell_verdict(made, name, words, fault)) &&
+           made_verdict_keep(made, name, words, fault);
+}
+
+bool made_verdict_keep(struct made *made, struct text name, struct text words, struct fault *fault)
+{
+    if (!is_open(made, fault))
+        return false;
+    if (words.len == 0)
+        return run_named(made, "DELETE FROM verdicts WHERE name = ?", name) || fail(made, fault);
+    struct statement *statement =
+        database_prepare(made->database, /* the same once more is not written once more */
+                         "INSERT INTO verdicts VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET "
+                         "words = ?2 WHERE words <> ?2");
+    if (!statement)
+        return fail(made, fault);
+    statement_set_text(statement, 1, name);
+    statement_set_text(statement, 2, words);
+    bool done = statement_run(statement);
+    statement_close(statement);
+    return done || fail(made, fault);
+}
+
+struct text made_verdicts(struct made *made, struct arena *arena)
+{
+    struct buffer lines;
+    struct statement *statement =
+        made && made->database
+            ? database_prepare(made->database, "SELECT name, words FROM verdicts ORDER BY name")
+            : NULL;
+    buffer_init(&lines, DEPLOYMENTS_VERDICTS_BYTES);
+    while (statement && statement_next(statement) == STATEMENT_ROW)
+        buffer_format(&lines, "%.*s %.*s\n", TEXT_ARGS(statement_text(statement, 0)),
+                      TEXT_ARGS(statement_text(statement, 1)));
+    if (statement)
+        statement_close(statement);
+    struct text all = arena_copy(arena, buffer_text(&lines));
+    buffer_done(&lines);
+    return all;
 }
 
 /* ------------------------------------------------------------------------------------- money */

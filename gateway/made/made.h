@@ -38,7 +38,7 @@ struct made_list {
 
 struct made; /* the store */
 
-enum { MADE_SCHEMA = 3 }; /* the version of its file */
+enum { MADE_SCHEMA = 4 }; /* the version of its file */
 
 /* NULL and *fault when the file cannot be used. */
 struct made *made_open(const char *state, struct fault *fault);
@@ -83,6 +83,12 @@ struct made_order {
 };
 bool made_order_put(struct made *made, const struct made_order *order, struct fault *fault);
 struct made_order made_order_of(struct made *made, struct text name);
+
+/* What became of a declared revision that does not serve, of the file's too, in the words of
+ * deployments_verdicts(); <words> empty: there is nothing to be said of it any more. */
+bool made_verdict_put(struct made *made, struct text name, struct text words, struct fault *fault);
+/* All there are: lines of "<name> <words>". */
+struct text made_verdicts(struct made *made, struct arena *arena);
 
 /* What deployments have spent, as deployments_spent() says it; of this node alone. */
 bool made_keep_spent(struct made *made, struct text lines, struct fault *fault);

@@ -8,18 +8,18 @@
 #include "gateway/base/log.h"
 #include "gateway/wire/redis_thread.h"
 
-enum { POLL_US = 1000000, COMMAND_US = 1500000, KEYS = 5, ARENA_BLOCK = 4096 };
+enum { POLL_US = 1000000, COMMAND_US = 1500000, KEYS = 6, ARENA_BLOCK = 4096 };
 
-/* KEYS: head, docs, orders, asks, said. ARGV[1]: the channel. Numbers stay below 2^53. */
+/* KEYS: head, docs, orders, asks, said, verdicts. ARGV[1]: the channel. Numbers stay below 2^53. */
 static const char *const sources[MADE_SCRIPTS] = {
     [MADE_READ] = "local s = redis.call('HMGET', KEYS[1], 'number', 'life')\n"
                   "if not s[2] then return {'EMPTY'} end\n"
                   "if s[2] == ARGV[2] and s[1] == ARGV[3] then return {'SAME'} end\n"
                   "local out = {'ALL', s[1], s[2]}\n"
-                  "for at, key in ipairs({KEYS[2], KEYS[3]}) do\n"
+                  "for at, key in ipairs({KEYS[2], KEYS[3], KEYS[6]}) do\n"
                   "  local all = redis.call('HGETALL', key)\n"
                   "  for i = 1, #all, 2 do\n"
-                  "    out[#out + 1] = at == 1 and 'd' or 'o'\n"
+                  "    out[#out + 1] = string.sub('dov', at, at)\n"
                   "    out[#out + 1] = all[i]\n"
                   "    out[#out + 1] = at == 1 and string.match(all[i + 1], '^%d+') or all[i + 1]\n"
                   "  end\n"
@@ -33,6 +33,7 @@ static const char *const sources[MADE_SCRIPTS] = {
                    "if ARGV[4] == '' then\n"
                    "  redis.call('HDEL', KEYS[2], ARGV[2])\n"
                    "  redis.call('HDEL', KEYS[3], ARGV[2])\n"
+                   "  redis.call('HDEL', KEYS[6], ARGV[2])\n"
                    "else redis.call('HSET', KEYS[2], ARGV[2], ARGV[4]) end\n"
                    "redis.call('HINCRBY', KEYS[1], 'number', 1)\n"
                    "redis.call('PUBLISH', ARGV[1], 'change')\n"
@@ -43,6 +44,7 @@ static const char *const sources[MADE_SCRIPTS] = {
         "  tonumber(ARGV[3]))\n"
         "for i = 4, #ARGV, 4 do\n"
         "  if ARGV[i] == 'o' then redis.call('HSETNX', KEYS[3], ARGV[i + 1], ARGV[i + 3])\n"
+        "  elseif ARGV[i] == 'v' then redis.call('HSETNX', KEYS[6], ARGV[i + 1], ARGV[i + 3])\n"
         "  else\n"
         "    local it = redis.call('HGET', KEYS[2], ARGV[i + 1])\n"
         "    local there = it and tonumber(string.match(it, '^%d+')) or -1\n"
@@ -58,6 +60,11 @@ static const char *const sources[MADE_SCRIPTS] = {
                    "redis.call('HINCRBY', KEYS[1], 'number', 1)\n"
                    "redis.call('PUBLISH', ARGV[1], 'change')\n"
                    "return {'DONE'}\n",
+    /* What is over stays there as an empty one, which says so to nodes that had it. */
+    [MADE_VERDICT] = "redis.call('HSET', KEYS[6], ARGV[2], ARGV[3])\n"
+                     "redis.call('HINCRBY', KEYS[1], 'number', 1)\n"
+                     "redis.call('PUBLISH', ARGV[1], 'change')\n"
+                     "return {'DONE'}\n",
     /* A question is one for a few seconds only: nobody is to be surprised by it later. */
     [MADE_ASK] = "local t = redis.call('TIME')\n"
                  "local n = redis.call('HINCRBY', KEYS[5], 'count', 1)\n"
@@ -272,7 +279,7 @@ struct text made_answer_text(const struct made_answer *answer, size_t i)
 
 struct made_redis *made_redis_open(const struct made_redis_options *options, struct fault *fault)
 {
-    static const char *const ends[KEYS] = {"head", "docs", "orders", "asks", "said"};
+    static const char *const ends[KEYS] = {"head", "docs", "orders", "asks", "said", "verdicts"};
     struct made_redis *shared = memory_new(sizeof(*shared));
     pthread_condattr_t attributes;
     shared->options = *options;

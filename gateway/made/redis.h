@@ -8,6 +8,7 @@
  *   <prefix>{deployments}:head    hash: number (of changes), life (of this content)
  *   <prefix>{deployments}:docs    hash: name -> version, newline, JSON
  *   <prefix>{deployments}:orders  hash: name -> "stopped pinned unpinned low high"
+ *   <prefix>{deployments}:verdicts hash: name -> what became of the declared revision, as JSON
  *   <prefix>{deployments}:asks    list: orders that the leader is to carry out, as JSON
  *   <prefix>{deployments}:said    hash: what came of them; ends by itself
  *   channel <prefix>{deployments} "change" or "ask"
@@ -32,16 +33,17 @@ struct made_redis *made_redis_open(const struct made_redis_options *options, str
 void made_redis_close(struct made_redis *shared);
 
 enum made_script {
-    MADE_READ,   /* life, number: SAME, EMPTY, or ALL, number, life, and what there is */
-    MADE_GET,    /* name: its value */
-    MADE_WRITE,  /* name, version it has now, value (empty = remove): DONE, STALE or EMPTY */
-    MADE_MERGE,  /* life (for a store without), least number, then kind, name, version, value: DONE
-                  */
-    MADE_ORDER,  /* name, value: DONE */
-    MADE_ASK,    /* document: the number of the question */
-    MADE_TAKE,   /* the next question: nothing, or number, document */
-    MADE_ANSWER, /* number, document */
-    MADE_HEAR,   /* number: nothing, or the answer */
+    MADE_READ,    /* life, number: SAME, EMPTY, or ALL, number, life, and what there is */
+    MADE_GET,     /* name: its value */
+    MADE_WRITE,   /* name, version it has now, value (empty = remove): DONE, STALE or EMPTY */
+    MADE_MERGE,   /* life (for a store without), least number, then kind, name, version, value: DONE
+                   */
+    MADE_ORDER,   /* name, value: DONE */
+    MADE_VERDICT, /* name, value (empty = none any more): DONE */
+    MADE_ASK,     /* document: the number of the question */
+    MADE_TAKE,    /* the next question: nothing, or number, document */
+    MADE_ANSWER,  /* number, document */
+    MADE_HEAR,    /* number: nothing, or the answer */
     MADE_SCRIPTS
 };
 

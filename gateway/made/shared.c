@@ -162,6 +162,15 @@ bool made_tell_order(struct made *made, const struct made_order *order, struct f
     return done || away(fault);
 }
 
+bool made_tell_verdict(struct made *made, struct text name, struct text words, struct fault *fault)
+{
+    struct made_answer answer;
+    const struct text both[] = {name, words};
+    bool done = made_redis_ask(made->shared, MADE_VERDICT, both, 2, &answer);
+    made_answer_done(&answer);
+    return done || away(fault);
+}
+
 /* --------------------------------------------------------------- giving it what it has lost */
 
 struct merge {
@@ -212,6 +221,18 @@ static void merge_order(void *with, const struct made_order *order)
     add_words(with, TEXT("o"), order->name, 0, write_order(order, room));
 }
 
+static void merge_verdicts(struct merge *merge)
+{
+    struct arena arena;
+    struct text line, name;
+    arena_init(&arena, ARENA_BLOCK);
+    struct text lines = made_verdicts(merge->made, &arena);
+    while (text_next(&lines, '\n', &line))
+        if (text_next(&line, ' ', &name))
+            add_words(merge, TEXT("v"), name, 0, line);
+    arena_done(&arena);
+}
+
 /* All that this node has: what the store has in a newer version stays. */
 static bool give_back(struct made *made, struct text life, int64_t number)
 {
@@ -230,6 +251,7 @@ static bool give_back(struct made *made, struct text life, int64_t number)
         buffer_done(&value);
     }
     made_orders_each(made, merge_order, &merge);
+    merge_verdicts(&merge);
     send_words(&merge);
     made_list_free(list);
     arena_done(&merge.arena);
@@ -283,6 +305,13 @@ static void take_order(struct taking *taking, struct text name, struct text valu
     taking->changed = true;
 }
 
+/* It changes nothing that is in force here: only who leads, or starts, goes by it. */
+static void take_verdict(struct taking *taking, struct text name, struct text words)
+{
+    struct fault fault;
+    taking->good = made_verdict_keep(taking->made, name, words, &fault) && taking->good;
+}
+
 static void drop_others(struct taking *taking)
 {
     struct fault fault;
@@ -309,8 +338,10 @@ static bool take_all(struct made *made, const struct made_answer *answer, bool *
     for (size_t i = 3; i + 2 < answer->count; i += 3) {
         if (text_equal(answer->items[i], TEXT("d")))
             take_document(&taking, answer->items[i + 1], answer->items[i + 2]);
-        else
+        else if (text_equal(answer->items[i], TEXT("o")))
             take_order(&taking, answer->items[i + 1], answer->items[i + 2]);
+        else
+            take_verdict(&taking, answer->items[i + 1], answer->items[i + 2]);
     }
     if (taking.good) {
         drop_others(&taking);

@@ -175,6 +175,52 @@ static void orders_hold(void **ignored)
     made_close(made);
 }
 
+static void assert_verdicts(struct made *made, const char *wanted)
+{
+    struct arena arena;
+    arena_init(&arena, 4096);
+    assert_text(made_verdicts(made, &arena), wanted);
+    arena_done(&arena);
+}
+
+static void verdicts_hold(void **ignored)
+{
+    (void)ignored;
+    struct fault fault;
+    struct made *made = open_made();
+    assert_verdicts(NULL, "");
+    assert_verdicts(made, "");
+    assert_true(made_verdict_put(made, TEXT("two"), TEXT("{\"a\":1}"), &fault));
+    assert_true(made_verdict_put(made, TEXT("one"), TEXT("{}"), &fault));
+    assert_true(made_verdict_put(made, TEXT("two"), TEXT("{\"a\": 2}"), &fault));
+    made_close(made);
+    made = open_made();
+    assert_verdicts(made, "one {}\ntwo {\"a\": 2}\n");
+    assert_true(made_verdict_put(made, TEXT("two"), TEXT(""), &fault));
+    assert_true(made_drop(made, TEXT("one"), &fault)); /* it goes with its deployment */
+    assert_verdicts(made, "");
+    made_close(made);
+}
+
+/* As an earlier version has left it. */
+static void a_file_without_verdicts_gets_them(void **ignored)
+{
+    (void)ignored;
+    struct fault fault;
+    struct made *made = open_made();
+    put(made, "one", 1);
+    made_close(made);
+    run_sql("DROP TABLE verdicts; PRAGMA user_version = 3");
+    made = open_made();
+    assert_verdicts(made, "");
+    assert_true(made_verdict_put(made, TEXT("one"), TEXT("{}"), &fault));
+    assert_verdicts(made, "one {}\n");
+    struct made_list *list = made_read(made);
+    assert_int_equal(list->count, 1);
+    made_list_free(list);
+    made_close(made);
+}
+
 /* --------------------------------------------------------------------------------------- lists */
 
 static void a_list_is_copied_with_a_change(void **ignored)
@@ -339,6 +385,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_the_last_versions_are_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_removed_is_known_for_a_day, set_up, tear_down),
         cmocka_unit_test_setup_teardown(orders_hold, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(verdicts_hold, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_without_verdicts_gets_them, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_list_is_copied_with_a_change, set_up, tear_down),
         cmocka_unit_test(nobody_has_an_empty_list),
         cmocka_unit_test_setup_teardown(odd_rows_are_read, set_up, tear_down),
