@@ -22,6 +22,7 @@
 enum {
     LOOK_US = 100000,
     STARTS_MAX = 128,
+    PRIME = 1000003,
     BUDGET_EVERY = 10,
     SPENT_EVERY = 50,
     BUDGET_BYTES = 256 << 10,
@@ -42,8 +43,10 @@ struct deploy_desk {
     struct start starts[STARTS_MAX];
     size_t start_next;
     unsigned looks;
-    uint64_t spent;       /* hash of what was last kept of it */
-    uint64_t rates;       /* of all, in one, as they were at the last look */
+    uint64_t spent;    /* hash of what was last kept of it */
+    uint64_t rates;    /* of all, in one, as they were at the last look */
+    uint64_t verdicts; /* the same: who serves in the place of what is declared, and why */
+    atomic_bool keeps_again;
     struct buffer budget; /* lines for metrics; under the lock */
     _Atomic(struct deployments *) deployments;
     struct config *config; /* in force here, with a reference */
@@ -59,22 +62,26 @@ struct deploy_desk {
 
 /* ------------------------------------------------------------------------------- standings */
 
-/* Returns what it costs an hour. */
-static int64_t say_one(struct deploy_desk *desk, struct text name)
+/* All of them in one, each. */
+struct senses {
+    uint64_t rates, verdicts;
+};
+
+static void say_one(struct deploy_desk *desk, struct text name, struct senses *senses)
 {
     struct fleet_view view;
     bool found = deployments_look(desk->deployments, name, &view);
     standing_say(standing_of(name), found ? &view : NULL);
-    return found ? view.nanos_per_hour : 0;
+    senses->rates = senses->rates * PRIME + (uint64_t)(found ? view.nanos_per_hour : 0);
+    senses->verdicts = senses->verdicts * PRIME + (found ? view.verdict : 0);
 }
 
-/* Returns all rates in one. */
-static uint64_t say_all(struct deploy_desk *desk)
+static struct senses say_all(struct deploy_desk *desk)
 {
-    uint64_t rates = 0;
+    struct senses senses = {0};
     for (size_t i = 0; i < desk->config->deploy.spec_count; i++)
-        rates = rates * 1000003 + (uint64_t)say_one(desk, desk->config->deploy.specs[i]->name);
-    return rates;
+        say_one(desk, desk->config->deploy.specs[i]->name, &senses);
+    return senses;
 }
 
 static void say_room(struct buffer *out, struct text node, const char *kind, const char *of,
@@ -120,13 +127,17 @@ static void see_spent(struct deploy_desk *desk)
 static void on_time(struct timer *timer)
 {
     struct deploy_desk *desk = LIST_MEMBER(timer, struct deploy_desk, timer);
-    uint64_t rates = say_all(desk);
+    struct senses now = say_all(desk);
     if (desk->looks++ % BUDGET_EVERY == 0)
         say_budget(desk);
     /* From when on something costs is kept at once: whoever finds it again counts from there. */
-    if (desk->looks % SPENT_EVERY == 0 || rates != desk->rates)
+    if (desk->looks % SPENT_EVERY == 0 || now.rates != desk->rates)
         see_spent(desk);
-    desk->rates = rates;
+    desk->rates = now.rates;
+    bool is_due = desk->looks % SPENT_EVERY == 0 && atomic_exchange(&desk->keeps_again, false);
+    if (is_due || now.verdicts != desk->verdicts)
+        service_wake_for_verdicts(desk->worker->options.service);
+    desk->verdicts = now.verdicts;
     timer_set(desk->worker->loop, timer, loop_now_us(desk->worker->loop) + LOOK_US);
 }
 
@@ -136,10 +147,11 @@ static void on_knock(struct errand *errand)
     struct deploy_desk *desk = LIST_MEMBER(errand, struct deploy_desk, knock);
     for (size_t i = 0; desk->deployments && i < desk->config->deploy.spec_count; i++) {
         struct text name = desk->config->deploy.specs[i]->name;
+        struct senses ignored = {0};
         const char *why;
         if (!standing_knocked(standing_of(name)))
             continue;
-        say_one(desk, name);
+        say_one(desk, name, &ignored);
         if (desk->share)
             deployments_knock(desk->deployments, name);
         if (desk->share && share_desk_elected() == 0)
@@ -236,7 +248,7 @@ static bool is_wanted(const struct deploy_desk *desk, const struct config *confi
     return desk->deployments || config->deploy.spec_count > 0 || stat(path, &there) == 0;
 }
 
-static void open_desk(struct deploy_desk *desk, const struct config *config)
+static void open_desk(struct deploy_desk *desk, const struct config *config, struct text verdicts)
 {
     struct worker *worker = desk->worker;
     struct deployments_site site = {
@@ -244,6 +256,7 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
         .upstreams = worker->upstreams,
         .state_dir = worker->options.start->state,
         .owner = worker->options.node,
+        .verdicts = verdicts,
         .leave = config->deploy.leave,
         .keeper = "/proc/self/exe",
         .is_shared = desk->share != NULL,
@@ -259,20 +272,26 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
     timer_set(worker->loop, &desk->timer, loop_now_us(worker->loop) + LOOK_US);
 }
 
-void deploy_desk_configure(struct deploy_desk *desk, struct config *config)
+static void put_in_force(struct deploy_desk *desk, struct config *config, struct text verdicts)
 {
     struct config *before = desk->config;
     if (!is_wanted(desk, config))
         return;
     desk->config = config_ref(config);
     if (!desk->deployments)
-        open_desk(desk, config);
+        open_desk(desk, config, verdicts);
     deployments_configure(desk->deployments, config->deploy.nodes, config->deploy.node_count,
                           config->deploy.specs, config->deploy.spec_count);
+    struct senses ignored = {0};
     for (size_t i = 0; before && i < before->deploy.spec_count; i++)
-        say_one(desk, before->deploy.specs[i]->name);
+        say_one(desk, before->deploy.specs[i]->name, &ignored);
     say_all(desk);
     config_unref(before);
+}
+
+void deploy_desk_configure(struct deploy_desk *desk, struct config *config)
+{
+    put_in_force(desk, config, (struct text){"", 0});
 }
 
 void deploy_desk_hand_over(struct deploy_desk *desk, bool handed)
@@ -325,7 +344,8 @@ void deploy_desk_end(struct deploy_desk *desk, int64_t wait_us)
     pthread_mutex_unlock(&desk->lock);
 }
 
-struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config)
+struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config,
+                                    struct text verdicts)
 {
     struct deploy_desk *desk = memory_new(sizeof(*desk));
     desk->worker = worker;
@@ -335,8 +355,9 @@ struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config
     pthread_cond_init(&desk->ended, NULL);
     buffer_init(&desk->budget, BUDGET_BYTES);
     desk->spent = hash_name(TEXT(""));
+    desk->verdicts = UINT64_MAX; /* so that what is kept of others goes */
     desk->share = share_desk_new(worker);
-    deploy_desk_configure(desk, config);
+    put_in_force(desk, config, verdicts);
     return desk;
 }
 
@@ -419,6 +440,7 @@ static void take_office(struct deployments *deployments, void *with)
                                       order->high};
         deployments_recall(deployments, order->name, &orders);
     }
+    deployments_recall_verdicts(deployments, office->verdicts);
     share_desk_take_office(taking->desk->share, office->token, office->spent);
 }
 
@@ -426,6 +448,11 @@ void deploy_desk_take_office(struct deploy_desk *desk, const struct deploy_offic
 {
     struct taking taking = {desk, office};
     deploy_desk_ask(desk, take_office, &taking);
+}
+
+void deploy_desk_keep_again(struct deploy_desk *desk)
+{
+    atomic_store(&desk->keeps_again, true);
 }
 
 uint64_t deploy_desk_now(void)

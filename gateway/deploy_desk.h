@@ -19,8 +19,10 @@ struct deploy_desk;
 struct deployments;
 struct worker;
 
-/* Begin; in front of the loop. What an earlier process has left running is found again. */
-struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config);
+/* Begin; in front of the loop. What an earlier process has left running is found again.
+ * <verdicts>: as deployments_verdicts() said it there; not needed later. */
+struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config,
+                                    struct text verdicts);
 void deploy_desk_configure(struct deploy_desk *desk, struct config *config);
 void deploy_desk_free(struct deploy_desk *desk);
 
@@ -39,16 +41,19 @@ int64_t deploy_desk_patience_us(const struct config *config);
 bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
                      void *with);
 
-/* The lease is ours with <token>, and this is what was ordered, and spent as far as this node has
- * kept it: lead. Not from that of a loop. */
+/* The lease is ours with <token>, and this is what was ordered and judged, and spent as far as this
+ * node has kept it: lead. Not from that of a loop. */
 struct made_order;
 struct deploy_office {
     const struct made_order *orders;
     size_t count;
     int64_t token;
-    struct text spent;
+    struct text spent, verdicts;
 };
 void deploy_desk_take_office(struct deploy_desk *desk, const struct deploy_office *office);
+
+/* Verdicts could not be kept: ask for it again soon. Any thread. */
+void deploy_desk_keep_again(struct deploy_desk *desk);
 
 /* Lines for metrics: what the nodes have, and what is taken; at most a second old. Any thread. */
 struct buffer;

@@ -326,6 +326,7 @@ static void put_standing(struct json_write *json, const struct deployment_page *
     json_int_member(json, "stable_revision", view->stable);
     if (view->canary_permille)
         put_share(json, "canary_share", view->canary_permille);
+    put_text(json, "rolled_back", text_of(view->rejected_for));
     json_int_member(json, "wanted", view->wanted);
     json_int_member(json, "ready", view->ready);
     json_int_member(json, "min", view->min);

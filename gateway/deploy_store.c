@@ -7,7 +7,9 @@
 
 #include "gateway/base/json.h"
 #include "gateway/base/json_write.h"
+#include "gateway/base/log.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/deploy_order.h"
 #include "gateway/deploy_page.h"
 #include "gateway/service_state.h"
 
@@ -313,6 +315,32 @@ find_made(struct service *service, const struct made_list *list, struct deploy_c
     return NULL;
 }
 
+static uint64_t digest_of(struct service *service, struct text name)
+{
+    const struct deployment_spec *spec = deploy_spec(service->config, name);
+    return spec ? spec->digest : 0;
+}
+
+/* Does it say anything of what runs, or of where that comes from? */
+static bool names_what_runs(const struct json *patch)
+{
+    static const char *const names[] = {
+        "launcher", "node",       "command",     "image", "registry",  "container_port",
+        "engine",   "kubernetes", "served_name", "env",   "resources", "adapters"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (json_member(patch, names[i]))
+            return true;
+    return false;
+}
+
+/* The same once more: whoever says so wants it to be tried, also when it was rolled back. */
+static void try_again(struct service *service, struct text name)
+{
+    struct deploy_order order = {.name = name, .order = FLEET_RETRY};
+    if (deploy_order_give(service, &order) != 0)
+        log_line(LOG_WARN, "deploy", "%.*s is not tried again: %s", TEXT_ARGS(name), order.why);
+}
+
 void deploy_store_patch(struct service *service, struct text patch, struct deploy_change *change)
 {
     struct json_problem ignored;
@@ -339,7 +367,11 @@ void deploy_store_patch(struct service *service, struct text patch, struct deplo
             one.document = buffer_text(&merged);
             one.by = text_of(change->by);
             one.version = before->version + 1;
+            uint64_t digest = digest_of(service, one.name);
             put(service, list, &one, change);
+            if (change->status == 0 && names_what_runs(root) &&
+                digest_of(service, one.name) == digest)
+                try_again(service, one.name);
         }
     }
     buffer_done(&merged);

@@ -33,6 +33,7 @@
 #include "gateway/sockets.h"
 
 enum {
+    VERDICTS_BLOCK = 4096,
     FORCED_US = 2000000,       /* for model servers, when it must end at once */
     LOOK_MS = 20,              /* how often a drain looks whether it is done */
     QUIET_US = 2000000,        /* no call for so long ends a drain, though clients are connected
@@ -440,6 +441,9 @@ static void start_workers(struct service *service)
 {
     const struct service_options *options = service->options;
     struct directory *directory = service_directory(service);
+    struct arena arena;
+    arena_init(&arena, VERDICTS_BLOCK);
+    struct text verdicts = service_verdicts(service, &arena);
     service->workers = memory_new(service->worker_count * sizeof(struct worker *));
     for (unsigned i = 0; i < service->worker_count; i++) {
         struct worker_options one = {.index = i,
@@ -461,9 +465,11 @@ static void start_workers(struct service *service)
                                      .listener_fds = options->listener_fds +
                                                      i * service->config->listener_count,
                                      .admin_fd = options->admin_fd,
+                                     .verdicts = verdicts,
                                      .service = service};
         service->workers[i] = worker_start(&one);
     }
+    arena_done(&arena);
     directory_unref(directory);
     descriptors_begin();
     if (service->jobs)
@@ -573,6 +579,7 @@ static void finish(struct service *service)
 {
     close_questions(service);
     service_keep_spent(service);
+    service_keep_verdicts(service);
     end_deployments(service);
     set_live(service, 0);
     jobs_hush(service->jobs);

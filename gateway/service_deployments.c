@@ -183,7 +183,87 @@ void service_keep_spent(struct service *service)
     buffer_done(&lines);
 }
 
+struct text service_verdicts(struct service *service, struct arena *arena)
+{
+    return made_verdicts(service->made, arena);
+}
+
+/* What stands behind <wanted> in its line; empty = there is none. */
+static struct text words_of(struct text wanted, struct text lines)
+{
+    struct text line, name;
+    while (text_next(&lines, '\n', &line))
+        if (text_next(&line, ' ', &name) && text_equal(name, wanted))
+            return line;
+    return (struct text){"", 0};
+}
+
+/* One that was made at run time and has no place now may have one again. */
+static bool is_left_out(struct service *service, struct text name)
+{
+    struct made_list *made = made_read(service->made);
+    bool left_out = !deploy_spec(service->config, name) && made_find(made, name);
+    made_list_free(made);
+    return left_out;
+}
+
+/* What is in <now> and not in <before> is kept, and what is not in <now> any more is dropped. */
+static bool keep_difference(struct service *service, struct text before, struct text now,
+                            struct fault *fault)
+{
+    struct text line, name, rest = now;
+    while (text_next(&rest, '\n', &line))
+        if (text_next(&line, ' ', &name) && !text_equal(line, words_of(name, before)) &&
+            !made_verdict_put(service->made, name, line, fault))
+            return false;
+    rest = before;
+    while (text_next(&rest, '\n', &line))
+        if (text_next(&line, ' ', &name) && words_of(name, now).len == 0 &&
+            !is_left_out(service, name) &&
+            !made_verdict_put(service->made, name, (struct text){"", 0}, fault))
+            return false;
+    return true;
+}
+
+static bool decides_here(struct service *service, struct deployments *desk)
+{
+    struct deployments_office office;
+    if (!desk || service_has_handed_over(service))
+        return false;
+    deployments_office(desk, &office);
+    return !office.is_shared || office.role == ROLE_LEADS;
+}
+
+void service_keep_verdicts(struct service *service)
+{
+    struct fault fault;
+    struct buffer lines;
+    struct arena arena;
+    struct deployments *desk = deploy_desk_open(service_deploy_desk(service));
+    if (!decides_here(service, desk))
+        return;
+    buffer_init(&lines, DEPLOYMENTS_VERDICTS_BYTES);
+    arena_init(&arena, ARENA_BLOCK);
+    deployments_verdicts(desk, &lines);
+    if (!keep_difference(service, made_verdicts(service->made, &arena), buffer_text(&lines),
+                         &fault)) {
+        log_line(LOG_WARN, "deploy",
+                 "that a revision was rolled back, or is tried, does not hold over a restart yet: "
+                 "%s",
+                 fault.text);
+        deploy_desk_keep_again(service_deploy_desk(service));
+    }
+    arena_done(&arena);
+    buffer_done(&lines);
+}
+
 /* ------------------------------------------------------------------------------- with others */
+
+void service_wake_for_verdicts(struct service *service)
+{
+    atomic_store(&service->verdicts_changed, true);
+    service_wake(service);
+}
 
 void service_wake_for_office(struct service *service)
 {
@@ -213,8 +293,10 @@ static void take_office(struct service *service)
     struct arena arena;
     arena_init(&arena, ARENA_BLOCK);
     struct deploy_office office = {orders, config->deploy.spec_count, token,
-                                   made_spent(service->made, &arena)};
+                                   made_spent(service->made, &arena),
+                                   made_verdicts(service->made, &arena)};
     deploy_desk_take_office(desk, &office);
+    service_wake_for_verdicts(service); /* what is kept of others goes */
     arena_done(&arena);
     memory_free(orders);
 }
@@ -231,4 +313,6 @@ void service_answer_nodes(struct service *service)
         deploy_order_serve(service);
     if (atomic_exchange(&service->spent_changed, false))
         service_keep_spent(service);
+    if (atomic_exchange(&service->verdicts_changed, false))
+        service_keep_verdicts(service);
 }

@@ -109,7 +109,7 @@ struct service {
     atomic_int changing;      /* through the API, now */
     atomic_bool made_changed; /* others have changed deployments */
     atomic_bool made_asked;   /* orders wait for whoever leads */
-    atomic_bool spent_changed;
+    atomic_bool spent_changed, verdicts_changed;
     atomic_bool office_waits; /* we are to lead, once we know what was ordered */
 
     pthread_mutex_t counts;      /* one at a time counts what new limits have had */
@@ -250,8 +250,13 @@ enum made_pulled service_pull(struct service *service);
 void service_repeat_orders(struct service *service);
 /* On disk, what deployments have spent so far. */
 void service_keep_spent(struct service *service);
+/* On disk, or with Redis there, what became of declared revisions that do not serve; and what is
+ * kept of it, until <arena> ends. */
+void service_keep_verdicts(struct service *service);
+struct text service_verdicts(struct service *service, struct arena *arena);
 /* See to what other nodes and worker 0 have asked for. */
 void service_answer_nodes(struct service *service);
 /* We have been elected; there is something to be kept. Any thread. */
 void service_wake_for_office(struct service *service);
 void service_wake_for_spent(struct service *service);
+void service_wake_for_verdicts(struct service *service);

@@ -179,6 +179,7 @@ static void hand_over(struct service *service, int link)
         return;
     }
     service_keep_spent(service);
+    service_keep_verdicts(service);
     ledger_catch_up(service->ledger, CATCH_UP_US); /* what was made here is there to be found */
     struct directory *directory = service_directory(service);
     struct counters_in_force *counters = counters_in_force_new(directory);

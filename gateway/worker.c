@@ -746,7 +746,7 @@ struct worker *worker_start(const struct worker_options *options)
         worker->hearsay = hearsay_desk_new(worker);
         worker->sessions = session_desk_new(worker);
         worker->gauges = gauges_new(worker);
-        worker->deploy_desk = deploy_desk_new(worker, options->config);
+        worker->deploy_desk = deploy_desk_new(worker, options->config, options->verdicts);
     }
     worker->job_desk = job_desk_new(worker);
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {

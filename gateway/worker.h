@@ -50,6 +50,7 @@ struct worker_options {
     struct mock *mock;       /* the built-in model, or NULL */
     const int *listener_fds; /* one per config->listeners, this worker's own; -1 = none */
     int admin_fd;            /* the admin socket's listener for this worker, or -1 */
+    struct text verdicts;    /* of deployments, as they were kept; until worker_start() returns */
     struct service *service; /* passed to admin_answer() and the health pages */
 };
 

@@ -247,6 +247,41 @@ def test_a_leader_that_dies_is_followed_and_its_server_is_used_on():
         assert len(pids()) == 1
 
 
+def said(gate):
+    answer = gate.chat("qwen", options={"timeout": 60})
+    assert answer.status == 200, answer
+    return answer.json["choices"][0]["message"]["content"].split("word")[0].strip()
+
+
+@pytest.mark.parametrize("server_lives", [True, False])
+def test_what_was_rolled_back_stays_so_under_the_next_leader(server_lives):
+    one = {"scaling": {"min": 1, "max": 1}, "restart": {"max_restarts": 1, "backoff": "20ms"}}
+    with Cluster(2, server_for("other")) as nodes:
+        leader, leads = nodes.leader()
+        make(leads, "qwen", "--say", "old", **one)
+        leads.until("ready")
+        bad = server_for("qwen", "--say", "new", "--exit-at-once", 1)["command"]
+        assert leads.ask("PATCH", "/deployments/qwen", {"command": bad}).status == 200
+        eventually(lambda: leads.show().get("rolled_back"), 30, what="it is rolled back")
+        eventually(lambda: '"rejected":true' in str(nodes.redis.command("HGET", "sluice:{deployments}:verdicts", "qwen")), what="it is kept")
+        [server] = pids("old")
+        nodes.crash(leader)
+        if not server_lives:
+            os.kill(server, signal.SIGKILL)
+        gate, next_leads = nodes.leader()
+        eventually(lambda: next_leads.show().get("rolled_back") and next_leads.show()["ready"], 30, what="it serves")
+        assert said(gate) == "old" and (pids("old") == [server] or not server_lives)
+        tried = [reason for reason in next_leads.reasons() if "launch_failed" in reason]
+        assert not tried, next_leads.events()
+        back = nodes.add(directory=leader.directory)
+        assert said(back) == "old"
+        nodes.crash(gate)
+        _, leads = nodes.leader()
+        eventually(lambda: leads.show().get("rolled_back"), what="it knows, too")
+        assert said(back) == "old" and not [reason for reason in leads.reasons() if "launch_failed" in reason]
+        assert said(nodes.add(directory=gate.directory)) == "old"
+
+
 def spent(desk, name="qwen"):
     return desk.show(name)["cost"]["spent_nanos"]
 

@@ -97,7 +97,7 @@ static int set_up(void **ignored)
     worker.dns = dns_new(worker.loop);
     worker.upstreams = upstreams_new(worker.loop, worker.dns);
     worker.options = (struct worker_options){.start = before, .node = "this", .service = &service};
-    desk = deploy_desk_new(&worker, before);
+    desk = deploy_desk_new(&worker, before, TEXT(""));
     sem_init(&posted, 0, 0);
     asked = 0;
     return 0;

@@ -14,6 +14,7 @@
 
 #include "gateway/base/database.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/deploy_order.h"
 #include "gateway/deploy_page.h"
 #include "gateway/deploy_store.h"
 #include "gateway/service_state.h"
@@ -29,7 +30,8 @@
 
 static char state[64], file[96];
 static struct service service;
-static unsigned taken; /* how often something was put in force */
+static unsigned taken;   /* how often something was put in force */
+static unsigned retried; /* and was to be tried again */
 
 /* ------------------------------------------------------------------- what the service does else */
 
@@ -74,6 +76,13 @@ bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *d
     return false;
 }
 
+int deploy_order_give(struct service *one, struct deploy_order *order)
+{
+    (void)one;
+    retried += order->order == FLEET_RETRY && text_equal(order->name, TEXT("one"));
+    return 503; /* which is no matter: the change is made */
+}
+
 uint64_t deploy_desk_now(void)
 {
     return 0;
@@ -105,7 +114,7 @@ static int set_up(void **ignored)
     write_config(FILED);
     service = (struct service){.made = made_open(state, &fault)};
     service.config = config_load(&(struct config_options){.path = file, .words = stderr}).config;
-    taken = 0;
+    taken = retried = 0;
     return service.made && service.config ? 0 : -1;
 }
 
@@ -191,6 +200,22 @@ static void it_is_written_and_put_in_force(void **ignored)
     expect_document("one", 0, NULL);
     assert_null(deploy_spec(service.config, TEXT("one")));
     assert_int_equal(taken, 4);
+}
+
+/* Whoever says the same once more wants it to be tried, should it have been rolled back. */
+static void what_is_declared_anew_is_to_be_tried_again(void **ignored)
+{
+    (void)ignored;
+    expect(create(ONE), 0, "", NULL);
+    expect(patch("one", "{\"scaling\":{\"max\":2},\"rollout\":{\"deadline\":\"1h\"}}", ""), 0, "",
+           NULL);
+    expect(patch("one", "{\"command\":[\"another\"]}", ""), 0, "", NULL); /* that is tried anyway */
+    expect(patch("one", "{\"command\":7}", ""), 422, "command", NULL);
+    assert_int_equal(retried, 0);
+    expect(patch("one", "{\"command\":[\"another\"]}", ""), 0, "", NULL);
+    assert_int_equal(retried, 1);
+    expect(patch("one", "{\"registry\":null}", ""), 0, "", NULL);
+    assert_int_equal(retried, 2);
 }
 
 static void what_is_refused_changes_nothing(void **ignored)
@@ -314,6 +339,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_is_written_and_put_in_force, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_declared_anew_is_to_be_tried_again, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_is_refused_changes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_broken_file_is_mended_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_written_is_not_in_force, set_up, tear_down),
