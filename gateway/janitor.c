@@ -40,14 +40,18 @@ static void look_at_gaps(struct janitor *janitor, unsigned exchanges, struct jan
         orders->free_spares = orders->shrink = true;
     } else if (++janitor->sweeps % TRIM_SWEEPS == 0) {
         orders->trim_own = true;
+        orders->needed = janitor->exchange_peak;
+        janitor->exchange_peak = exchanges;
     }
 }
 
 struct janitor_orders janitor_look(struct janitor *janitor, unsigned exchanges, unsigned seekings)
 {
     struct janitor_orders orders = {0};
-    if (is_gone(janitor->exchange_peak, exchanges)) {
-        janitor->exchange_peak = exchanges;
+    if (janitor->exchange_peak > janitor->crowd_peak)
+        janitor->crowd_peak = janitor->exchange_peak;
+    if (is_gone(janitor->crowd_peak, exchanges)) {
+        janitor->crowd_peak = janitor->exchange_peak = exchanges;
         janitor->seeking_peak = seekings;
         janitor->shrinks_left = SHRINKS;
         orders.free_spares = true;

@@ -230,11 +230,16 @@ void worker_give_seeking(struct exchange *x)
         free_seeking(seeking);
 }
 
+static struct exchange *next_spare(const struct exchange *x)
+{
+    return (struct exchange *)(void *)x->grave.next;
+}
+
 struct exchange *worker_take_exchange(struct worker *worker)
 {
     struct exchange *x = worker->spare;
     if (x) {
-        worker->spare = (struct exchange *)(void *)x->grave.next;
+        worker->spare = next_spare(x);
         worker->spare_count--;
         struct arena arena = x->arena;
         struct seeking *seeking = x->seeking;
@@ -490,20 +495,47 @@ static void free_spare_seekings(struct worker *worker)
         free_seeking(worker->spare_seekings[--worker->spare_seeking_count]);
 }
 
-/* Down to as many as are in use, and a few. */
-static void free_spares(struct worker *worker)
+/* Down to <keep>: those that were used last stay, whose memory is in use as it is. */
+static void free_exchanges(struct worker *worker, unsigned keep)
 {
-    unsigned keep = worker->exchange_count;
-    if (keep > JANITOR_QUIET_EXCHANGES)
-        keep = JANITOR_QUIET_EXCHANGES;
-    while (worker->spare && worker->spare_count > keep) {
-        struct exchange *x = worker->spare;
-        worker->spare = (struct exchange *)(void *)x->grave.next;
-        worker->spare_count--;
-        free_exchange(x);
+    struct exchange *last = NULL, *x = worker->spare;
+    unsigned kept = 0;
+    for (; x && kept < keep; kept++) {
+        last = x;
+        x = next_spare(x);
     }
+    if (last)
+        last->grave.next = NULL;
+    else
+        worker->spare = NULL;
+    worker->spare_count = kept;
+    while (x) {
+        struct exchange *next = next_spare(x);
+        free_exchange(x);
+        x = next;
+    }
+}
+
+static void free_spares(struct worker *worker, unsigned keep)
+{
+    free_exchanges(worker, keep);
     free_spare_seekings(worker);
     spares_free(&worker->spares);
+}
+
+/* Down to as many as are in use, and a few. */
+static void free_most_spares(struct worker *worker)
+{
+    unsigned open = worker->exchange_count;
+    free_spares(worker, open < JANITOR_QUIET_EXCHANGES ? open : JANITOR_QUIET_EXCHANGES);
+}
+
+/* Of what was kept for more calls than there are by now. */
+static void trim_own(struct worker *worker, unsigned needed)
+{
+    unsigned open = worker->exchange_count;
+    free_spares(worker, needed > open ? needed - open : 0);
+    memory_trim();
 }
 
 /* The heap is given back when it has all: somebody else brings it, and the loop goes on meanwhile.
@@ -536,13 +568,13 @@ static void sweep(struct timer *timer)
     struct janitor_orders orders =
         janitor_look(&worker->janitor, worker->exchange_count, worker->seeking_count);
     if (orders.free_spares)
-        free_spares(worker);
+        free_most_spares(worker);
     if (orders.free_seekings)
         free_spare_seekings(worker);
     if (orders.trim)
         resident_trim();
     if (orders.trim_own)
-        memory_trim();
+        trim_own(worker, orders.needed);
     if (orders.shrink)
         shrink(worker);
     if (worker->leaving)
@@ -661,13 +693,7 @@ static void worker_free(struct worker *worker)
     session_desk_free(worker->sessions);
     gauges_free(worker->gauges);
     job_desk_free(worker->job_desk);
-    while (worker->spare) {
-        struct exchange *x = worker->spare;
-        worker->spare = (struct exchange *)(void *)x->grave.next;
-        free_exchange(x);
-    }
-    free_spare_seekings(worker);
-    spares_free(&worker->spares);
+    free_spares(worker, 0);
     buffer_done(&worker->head_out);
     memory_free(worker);
 }

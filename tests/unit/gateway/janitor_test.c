@@ -63,6 +63,24 @@ static void each_minute_the_end_of_the_heap_goes_back(void **state)
     }
 }
 
+/* So many exchanges are kept as were open at once in the last minute. */
+static void spares_are_kept_for_the_peak_of_the_last_minute(void **state)
+{
+    (void)state;
+    struct janitor janitor = {0};
+    begin(&janitor, CROWD, CROWD);
+    for (unsigned minute = 0; minute < 3; minute++)
+        for (unsigned i = 1; i <= MINUTE; i++) {
+            struct janitor_orders orders = janitor_look(&janitor, CROWD / 2, 0);
+            assert_int_equal(orders.trim_own, i == MINUTE);
+            if (orders.trim_own)
+                assert_int_equal(orders.needed, minute == 0 ? CROWD : CROWD / 2);
+        }
+    /* and what it was at its greatest says when the crowd has gone */
+    struct janitor_orders orders = janitor_look(&janitor, CROWD / 4 - 1, 0);
+    assert_true(orders.free_spares && orders.shrink);
+}
+
 static void a_crowd_gives_back_when_a_quarter_is_left(void **state)
 {
     (void)state;
@@ -176,6 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_taken_while_nothing_happens),
         cmocka_unit_test(each_minute_the_end_of_the_heap_goes_back),
+        cmocka_unit_test(spares_are_kept_for_the_peak_of_the_last_minute),
         cmocka_unit_test(a_crowd_gives_back_when_a_quarter_is_left),
         cmocka_unit_test(few_are_no_crowd),
         cmocka_unit_test(streams_keep_what_they_need),
