@@ -139,7 +139,7 @@ struct service {
     bool drain_waits;       /* until it is said what becomes of us */
     enum service_phase phase;
     bool is_forced; /* to end at once */
-    uint64_t phase_until_us, quiet_since_us;
+    uint64_t phase_until_us, quiet_since_us, trim_due_us;
 };
 
 /* The configuration in force, with a reference for the caller. */
