@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make bench-soak`: does anything grow while it serves, and is all of it back afterwards?
 
-    bench/soak.py [--minutes 60] [--rate 70] [--json soak.json] [--plots bench/plots]
+    bench/soak.py [--minutes 60] [--rate 70] [--storms 2] [--json soak.json] [--plots bench/plots]
 
 One sluice with nearly everything on serves a mixed load for so long. Memory, descriptors, threads and its own
 gauges are noted all the while, when it is calm after a warm-up, and when it is calm after the load. README.md
@@ -33,6 +33,7 @@ from soak_servers import Stage
 
 GROWTH = 1.05            # of memory, at most
 SLACK = 1024 * 1024      # bytes beyond, where little is held
+STORM_SECONDS = 10       # the program stands still for so long, and finds all calls of that time when it goes on
 QUIET_SECONDS, CALM_SECONDS = 15, 60  # what was needed is given back after some; for so long at most
 GAUGES = ("sluice_inflight_requests", "sluice_open_streams", "sluice_reservations", "sluice_ledger_undrained_lines",
           "sluice_upstream_connections", "sluice_upstream_idle_connections", "sluice_limit_counters", "sluice_cache_bytes",
@@ -153,6 +154,27 @@ class Soak:
             await asyncio.sleep(min(60, self.seconds / 10))
             self.reload()
 
+    async def storm(self):
+        """In the middle of the run, after the time that its end is compared with."""
+        times = [self.seconds * (0.3 + 0.4 * number / self.args.storms) for number in range(self.args.storms)]
+        begun = time.monotonic()
+        while not self.ended:
+            await asyncio.sleep(0.5)
+            if times and time.monotonic() - begun > times[0]:
+                times.pop(0)
+                await self.stand_still()
+
+    async def stand_still(self):
+        pids = self.stage.watched.pids()
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(STORM_SECONDS)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        print(f"  a storm: {len(self.mix.open)} calls waited", flush=True)
+
     async def note_often(self):
         every = min(10, self.seconds / 60)
         begun = time.monotonic()
@@ -166,7 +188,7 @@ class Soak:
             await asyncio.sleep(max(0.0, at - time.monotonic()))
 
     async def load(self):
-        others = [asyncio.ensure_future(work()) for work in (self.reload_often, self.note_often)]
+        others = [asyncio.ensure_future(work()) for work in (self.reload_often, self.note_often, self.storm)]
         await self.mix.run(self.seconds, lambda: self.is_alive() and not any(each.done() for each in others))
         self.ended = True
         for other in others:
@@ -277,6 +299,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=float, default=70, help="calls a second")
+    parser.add_argument("--storms", type=int, default=0, help=f"how often the program stands still for {STORM_SECONDS} s")
     parser.add_argument("--slack", type=float, default=1, help="MiB that memory may grow by, where that is more than 5 %%")
     parser.add_argument("--json", type=Path, help="write all notes there")
     parser.add_argument("--plots", type=Path, help="draw them in this folder, as soak.svg")
