@@ -231,6 +231,14 @@ static void see_url(struct level *level, struct text inside)
     }
 }
 
+/* Or the address of something, which has a colon near its beginning, or hides it. */
+static bool is_base64(struct text inside)
+{
+    struct text begin = text_head(inside, 64);
+    return text_starts_nocase(inside, TEXT("data:")) ||
+           (text_find_byte(begin, ':') == SIZE_MAX && !memmem(begin.at, begin.len, "\\u", 2));
+}
+
 /* -------------------------------------------------------------------------- ends of objects */
 
 static void end_tool(struct walk *walk, const struct level *level)
@@ -261,7 +269,9 @@ static void end_part(struct walk *walk, struct level *level, struct level *above
     if (level->holder == NAME_INLINE || level->holder == NAME_SOUND) {
         if (level->holder == NAME_SOUND && level->mime != MIME_SOUND)
             level->mime = MIME_SOUND;
-        if (has_data)
+        if (level->holder == NAME_SOUND && level->has_url)
+            walk->facts->refers = true; /* it may be as long as fits */
+        else if (has_data)
             add_by_mime(walk, level);
         above->took = true;
     } else if (level->type == NAME_PICTURE) {
@@ -338,6 +348,9 @@ static void see_key(struct walk *walk, struct text inside)
 {
     struct level *level = &walk->levels[walk->depth];
     level->key = (unsigned char)key_name(inside);
+    if (level->key == NAME_IMAGE)
+        level->key =
+            walk->depth == 3 && walk->levels[1].key == NAME_INPUT ? NAME_PICTURE : NAME_OTHER;
     if (walk->depth != 1)
         return;
     level->area = (unsigned char)area_of((enum name)level->key);
@@ -490,11 +503,15 @@ static void see_string(struct walk *walk, struct text inside)
     } else if (level->key == NAME_DATA) {
         level->data_bytes += (int64_t)inside.len;
         level->data_sixteenths += said;
+        if (level->holder == NAME_SOUND && !is_base64(inside)) /* as Qwen's clients may */
+            level->has_url = true;
     } else if (level->key == NAME_URL || level->key == NAME_PICTURE) {
         see_url(level, inside);
         level->data_sixteenths += said;
         if (level->key == NAME_PICTURE && level->type != NAME_PICTURE)
             level->type = NAME_PICTURE, level->has_type = true;
+    } else if (level->key == NAME_SOUND) {
+        walk->facts->refers = true; /* as an address, without an object around it */
     }
 }
 

@@ -30,6 +30,7 @@ enum name {
     NAME_MAX_USES,
     NAME_MAX_CALLS,
     NAME_PICTURE, /* key or type */
+    NAME_IMAGE,   /* a picture, where it is what is embedded */
     NAME_SOUND,
     NAME_FILE,
     NAME_INLINE, /* inlineData */

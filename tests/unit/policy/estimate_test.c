@@ -156,6 +156,18 @@ static void sound_costs_by_its_length(void **state)
     assert_int_equal(facts.media_tokens, 1024 + 2);
 }
 
+static void sees_pictures_among_what_is_embedded(void **state)
+{
+    (void)state;
+    struct estimate_facts facts = look("{\"input\":[{\"image\":\"https://e/"
+                                       "x\"},{\"text\":\"a\"},{\"image\":{\"url\":\"https://e/x\"}}"
+                                       ",{\"image\":\"data:image/png;base64,AAAA\"}]}");
+    assert_int_equal(facts.pictures, 3);
+    facts = look("{\"documents\":[{\"image\":\"https://e/"
+                 "x\"}],\"input\":[{\"arguments\":{\"image\":\"a\"}}]}");
+    assert_int_equal(facts.pictures, 0);
+}
+
 static void knows_what_is_elsewhere(void **state)
 {
     (void)state;
@@ -173,6 +185,14 @@ static void knows_what_is_elsewhere(void **state)
         "{\"messages\":[{\"content\":[{\"type\":\"document\",\"source\":{\"type\":\"base64\","
         "\"media_type\":\"application/pdf\",\"data\":\"AAAA\"}}]}]}",
         "{\"messages\":[{\"role\":\"assistant\",\"audio\":{\"id\":\"audio_1\"}}]}",
+        "{\"messages\":[{\"content\":[{\"type\":\"audio_url\",\"audio_url\":{\"url\":\"https://e/"
+        "x\"}}]}"
+        "]}",
+        "{\"messages\":[{\"content\":[{\"type\":\"audio_url\",\"audio_url\":\"https://e/x\"}]}]}",
+        "{\"messages\":[{\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":"
+        "\"https://e/x\"}}]}]}",
+        "{\"messages\":[{\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":"
+        "\"https\\u003a//e/x\"}}]}]}",
         "{\"contents\":[{\"parts\":[{\"fileData\":{\"fileUri\":\"https://e/x\"}}]}]}",
         "{\"contents\":[{\"parts\":[{\"inlineData\":{\"mimeType\":\"video/mp4\",\"data\":\"AA\"}}]}"
         "]}",
@@ -188,6 +208,10 @@ static void knows_what_is_elsewhere(void **state)
         "\"all\",\"media_type\":\"text/plain\"}}]}]}",
         "{\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"file_id\":\"x\"}}]}]}",
         "{\"messages\":[],\"modalities\":[\"audio\"],\"audio\":{\"voice\":\"alloy\"}}",
+        "{\"messages\":[{\"content\":[{\"type\":\"input_audio\",\"input_audio\":{\"data\":"
+        "\"AA\\/A\"}}]}]}",
+        "{\"messages\":[{\"content\":[{\"type\":\"audio_url\",\"audio_url\":{\"url\":"
+        "\"data:audio/wav;base64,AAAA\"}}]}]}",
     };
     for (size_t i = 0; i < sizeof(here) / sizeof(*here); i++)
         if (look(here[i]).refers)
@@ -593,6 +617,7 @@ int main(void)
         cmocka_unit_test(an_address_is_a_picture_without_bytes),
         cmocka_unit_test(takes_nothing_else_for_a_picture),
         cmocka_unit_test(sound_costs_by_its_length),
+        cmocka_unit_test(sees_pictures_among_what_is_embedded),
         cmocka_unit_test(knows_what_is_elsewhere),
         cmocka_unit_test(counts_rounds_of_the_providers_own_tools),
         cmocka_unit_test(counts_words_roughly),
