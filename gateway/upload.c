@@ -10,6 +10,7 @@
 
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/utf8.h"
 #include "gateway/batch_file.h"
 #include "gateway/client.h"
 #include "gateway/http/body.h"
@@ -24,10 +25,11 @@ enum {
     MOVES_AT_ONCE = 16, /* then others have their turn */
 };
 
-enum { FIELD_MODEL, FIELD_STREAM, FIELD_N, FIELD_PURPOSE, FIELDS };
-static const struct text fields[FIELDS] = {{"model", 5}, {"stream", 6}, {"n", 1}, {"purpose", 7}};
+enum { FIELD_MODEL, FIELD_STREAM, FIELD_N, FIELD_PURPOSE, FIELD_USER, FIELDS };
+static const struct text fields[FIELDS] = {
+    {"model", 5}, {"stream", 6}, {"n", 1}, {"purpose", 7}, {"user", 4}};
 
-enum { CHOICES_MAX = 128 };
+enum { CHOICES_MAX = 128, USER_NAME_MAX = 255 };
 
 struct upload {
     struct multipart form;
@@ -48,6 +50,11 @@ struct upload {
     bool put_done;
     struct batch_reader *reader; /* of a file that a batch may be made of, or NULL */
 };
+
+static struct text field_text(const struct upload *u, int field)
+{
+    return (struct text){u->form.fields[field].value, u->form.fields[field].len};
+}
 
 static void see_file(void *with, struct text piece)
 {
@@ -81,9 +88,7 @@ struct text upload_facts(struct exchange *x)
     struct upload *u = x->upload;
     if (!u || !u->reader || u->form.fields[FIELD_PURPOSE].repeated ||
         !u->form.fields[FIELD_PURPOSE].found ||
-        !text_equal(
-            (struct text){u->form.fields[FIELD_PURPOSE].value, u->form.fields[FIELD_PURPOSE].len},
-            TEXT("batch")))
+        !text_equal(field_text(u, FIELD_PURPOSE), TEXT("batch")))
         return TEXT("");
     struct batch_facts none = {.problem = "it was not uploaded whole, or not as one file"};
     bool whole = u->ended && u->form.ended && u->form.watched_parts == 1;
@@ -283,6 +288,11 @@ int64_t upload_length(const struct upload *u)
     return u->length > 0 ? u->length : 0;
 }
 
+bool upload_is_whole(const struct upload *u)
+{
+    return u->form.ended;
+}
+
 void upload_put_length(const struct upload *u, struct buffer *out)
 {
     if (u->length < 0) {
@@ -299,19 +309,17 @@ void upload_put_length(const struct upload *u, struct buffer *out)
 
 static bool is_true(const struct upload *u, int field)
 {
-    return u->form.fields[field].found &&
-           text_equal_nocase((struct text){u->form.fields[field].value, u->form.fields[field].len},
-                             TEXT("true"));
+    return u->form.fields[field].found && text_equal_nocase(field_text(u, field), TEXT("true"));
 }
 
-/* How many pictures are wanted; known for sure only at the end of the form. */
+/* How many pictures are wanted; known for sure only at the end of the form, which may come before
+ * the exchange goes on for the first time. */
 static void note_choices(struct exchange *x)
 {
     const struct upload *u = x->upload;
     int64_t choices = 1;
     if (u->form.fields[FIELD_N].found &&
-        !member_count((struct text){u->form.fields[FIELD_N].value, u->form.fields[FIELD_N].len},
-                      CHOICES_MAX, &choices))
+        !member_count(field_text(u, FIELD_N), CHOICES_MAX, &choices))
         choices = CHOICES_MAX;
     x->call.choices = choices > 1 ? choices : 1;
 }
@@ -330,7 +338,47 @@ static bool bad(struct exchange *x, enum fault_kind kind, const char *param, con
     return true;
 }
 
-/* Once it is known where it goes, the exchange goes on. */
+/* As in JSON: no character that is none, and no U+0000. */
+static bool is_name(struct text name)
+{
+    size_t at = 0;
+    while (at < name.len && name.at[at]) {
+        size_t length = utf8_length(name.at + at, name.len - at);
+        if (!length)
+            return false;
+        at += length;
+    }
+    return at == name.len;
+}
+
+/* Who the end user is. False: that cannot be said. */
+static bool read_user(struct exchange *x)
+{
+    const struct upload *u = x->upload;
+    if (u->form.fields[FIELD_USER].repeated)
+        return !bad(x, FAULT_BAD_REQUEST, "user", "'user' stands more than once.");
+    struct text user = field_text(u, FIELD_USER);
+    if (u->form.fields[FIELD_USER].too_long || user.len > USER_NAME_MAX)
+        return !bad(x, FAULT_BAD_REQUEST, "user", "'user' is too long.");
+    if (!u->form.fields[FIELD_USER].found || user.len == 0 || text_equal(user, x->call.user))
+        return true;
+    if (!is_name(user))
+        return !bad(x, FAULT_BAD_REQUEST, "user", "'user' has characters that are not allowed.");
+    x->call.user = arena_copy(&x->arena, user);
+    if (x->seeking) /* before what a header says */
+        x->seeking->user_given = x->call.user;
+    return true;
+}
+
+/* May its user stand further on, and have limits? */
+static bool waits_for_user(const struct exchange *x)
+{
+    const struct upload *u = x->upload;
+    return needs_model(x) && !u->ended && !u->form.fields[FIELD_USER].found &&
+           x->key->tenant->user_limits.count > 0;
+}
+
+/* Once it is known where it goes, and for whom, the exchange goes on. */
 static bool decide(struct exchange *x)
 {
     struct upload *u = x->upload;
@@ -340,13 +388,16 @@ static bool decide(struct exchange *x)
         return bad(x, FAULT_BAD_REQUEST, "model", "'model' is too long.");
     if (u->form.fields[FIELD_N].repeated)
         return bad(x, FAULT_BAD_REQUEST, "n", "'n' stands more than once.");
+    if (needs_model(x) && !read_user(x))
+        return true;
     if (u->decided)
         return true;
     if (needs_model(x) && !u->form.fields[FIELD_MODEL].found && !u->ended)
         return true;
+    if (waits_for_user(x))
+        return true;
     if (u->form.fields[FIELD_MODEL].found && needs_model(x)) {
-        x->call.model = arena_copy(&x->arena, (struct text){u->form.fields[FIELD_MODEL].value,
-                                                            u->form.fields[FIELD_MODEL].len});
+        x->call.model = arena_copy(&x->arena, field_text(u, FIELD_MODEL));
         u->cut_begin = u->form.fields[FIELD_MODEL].begin;
         u->cut_end = u->form.fields[FIELD_MODEL].end;
     }
@@ -382,6 +433,8 @@ bool upload_take(struct exchange *x, struct text piece)
         exchange_body_bad(x, &fault);
         return true;
     }
+    if (u->form.ended)
+        note_choices(x);
     struct client *client = x->client;
     decide(x);
     if (!client || client->exchange != x || !x->upload)

@@ -20,6 +20,8 @@ void upload_end(struct exchange *x);
 /* Write the header line that frames it. */
 /* What the form will have in all, where the client said so; else 0. */
 int64_t upload_length(const struct upload *u);
+/* Has all of the form come? Then it says no more than is known. */
+bool upload_is_whole(const struct upload *upload);
 void upload_put_length(const struct upload *upload, struct buffer *out);
 /* The request's head has been sent: the body may follow. */
 void upload_begin(struct exchange *x);

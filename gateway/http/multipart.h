@@ -11,7 +11,7 @@
 #include "gateway/base/fault.h"
 #include "gateway/base/text.h"
 
-enum { MULTIPART_FIELDS_MAX = 4, MULTIPART_VALUE_BYTES = 256, MULTIPART_BOUNDARY_MAX = 70 };
+enum { MULTIPART_FIELDS_MAX = 5, MULTIPART_VALUE_BYTES = 256, MULTIPART_BOUNDARY_MAX = 70 };
 
 struct multipart {
     const struct text *wants; /* borrowed */

@@ -136,7 +136,9 @@ static void send_up(void)
     struct snapshot snapshot = {.config = &config};
     struct worker *worker = memory_new(sizeof(*worker));
     struct seeking seeking = {.content_type = TEXT("multipart/form-data; boundary=BB")};
-    struct exchange x = {.snapshot = &snapshot, .worker = worker, .seeking = &seeking};
+    struct tenant tenant = {.limits = {0}};
+    struct key key = {.tenant = &tenant};
+    struct exchange x = {.snapshot = &snapshot, .worker = worker, .seeking = &seeking, .key = &key};
     struct head head = {.chunked = false, .content_length = FILE_BYTES};
     const struct endpoint endpoint = {.body = BODY_FORM};
     x.match.endpoint = &endpoint;
