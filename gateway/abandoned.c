@@ -5,7 +5,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/reserve.h"
-#include "gateway/tiers.h"
+#include "gateway/steps.h"
 #include "gateway/worker_inside.h"
 
 enum { TAGS_ROOM = 240 };
@@ -33,12 +33,7 @@ static void fill(struct exchange *x, char id[32], struct ledger_row *row)
     row->outcome = LEDGER_PARTIAL;
     row->status = (int)fault_rule(exchange_why(x)->kind)->status;
     row->fault = text_of(fault_rule(exchange_why(x)->kind)->name);
-    row->usage = x->answer.usage;
-    row->counted = x->answer.usage_seen ? COUNTED_PROVIDER : COUNTED_ESTIMATE;
-    if (!x->answer.usage_seen)
-        reserve_expect(x, true, &row->usage);
-    tiers_note(x, &row->usage);
-    row->cost_nanos = price_cost(&x->target->price, &row->usage);
+    step_count(x, row);
     row->duration_us = (int64_t)(clock_now_us() - x->begun_us);
 }
 

@@ -393,6 +393,13 @@ static bool read_background(struct exchange *x, const struct scan_value *values)
            read_bool(x, values, WANT_BACKGROUND, &x->background);
 }
 
+static int64_t pieces_of(enum operation operation, const struct scan_value *values)
+{
+    if (operation == OPERATION_RERANK)
+        return lengths_items(&values[WANT_DOCUMENTS]);
+    return operation == OPERATION_SPEECH ? lengths_characters(&values[WANT_INPUT]) : 0;
+}
+
 /* Find what is wanted, under the names of the client's dialect. */
 static bool scan_wants(const struct exchange *x, struct scan_value *values,
                        struct scan_problem *problem, struct scan_outline *outline)
@@ -485,6 +492,7 @@ bool admission_read(struct exchange *x)
     x->seeking->tools = array_of(&values[WANT_TOOLS]);
     x->seeking->texts =
         array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);
+    x->call.pieces = pieces_of(x->call.operation, values);
     x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
@@ -716,14 +724,11 @@ bool admission_route(struct exchange *x)
 
 static void reserve(struct exchange *x, struct ledger_row *row)
 {
-    reserve_bound(x, &row->usage);
-    if (x->target)
-        row->cost_nanos = tiers_bound(x, x->target, row->usage.input_tokens,
-                                      row->usage.output_tokens, row->usage.units);
-    row->usage.service = x->target ? tiers_asked(x, x->target) : SERVICE_STANDARD;
+    if (x->background) /* it will be booked at this: its body is there now */
+        reserve_estimate(x);
+    reserve_row(x, row);
     if (x->batch)
         batch_bound(x->batch, row);
-    row->counted = COUNTED_ESTIMATE;
 }
 
 static bool keeps_little(const struct exchange *x)

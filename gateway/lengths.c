@@ -2,6 +2,7 @@
 #include "gateway/lengths.h"
 
 #include "gateway/base/member.h"
+#include "gateway/base/utf8.h"
 
 bool lengths_says(enum operation operation, enum length_name name)
 {
@@ -28,4 +29,37 @@ int64_t lengths_prompts(const struct scan_value *prompt)
         count++;
     }
     return count > 0 ? count : 1;
+}
+
+int64_t lengths_items(const struct scan_value *list)
+{
+    struct text rest = list->raw, name, item;
+    int64_t count = 0;
+    while (list->kind == SCAN_ARRAY && member_next(&rest, &name, &item))
+        count++;
+    return count;
+}
+
+/* Is it the second half of a pair of escapes, which is one character with the first? */
+static bool is_low_half(const char *escape)
+{
+    return (escape[2] | 0x20) == 'd' && escape[3] >= 'C' && (escape[3] | 0x20) <= 'f';
+}
+
+int64_t lengths_characters(const struct scan_value *string)
+{
+    int64_t count = 0;
+    if (string->kind != SCAN_STRING)
+        return 0;
+    const char *end = string->raw.at + string->raw.len - 1;
+    for (const char *at = string->raw.at + 1; at < end; at++) {
+        if (*at != '\\') {
+            count += !utf8_is_tail((unsigned char)*at);
+            continue;
+        }
+        bool code = at[1] == 'u';
+        count += !code || !is_low_half(at);
+        at += code ? 5 : 1;
+    }
+    return count;
 }

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * lengths - how long answers may be and how many there are, as a call says it: what a call of its
- * own and a line of a batch have in common. Inside gateway.
+ * lengths - how long answers may be and how many there are, and of how many pieces a call is, as it
+ * says it: what a call of its own and a line of a batch have in common. Inside gateway.
  */
 
 #include "gateway/base/scan.h"
@@ -22,3 +22,7 @@ bool lengths_says(enum operation operation, enum length_name name);
 /* How many answers a completion has: of each prompt of a list its own. A list of numbers is one
  * prompt, in tokens. */
 int64_t lengths_prompts(const struct scan_value *prompt);
+/* Items of an array; 0 where it is none. */
+int64_t lengths_items(const struct scan_value *list);
+/* Characters (code points) of a string; 0 where it is none. */
+int64_t lengths_characters(const struct scan_value *string);

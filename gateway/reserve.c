@@ -22,6 +22,7 @@ enum {
     USUAL_BYTES = 4, /* of a token */
     USUAL_FORM_BYTES = 1024,
     USUAL_ANSWER_TOKENS = 256,
+    USUAL_SOUND_BYTES = 800, /* of a token of speech, which is 50 ms: at 128 kbit/s */
     PER_MILLE = 1000,
 };
 
@@ -202,14 +203,14 @@ void reserve_degrade(struct exchange *x)
     for (size_t i = 0; i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
         int64_t cost = tiers_bound(x, target, x->estimate.input_bound, x->estimate.output_bound,
-                                   reserve_units(x));
+                                   reserve_most_units(x));
         if (!target->off && !(x->ruling.out >> i & 1) && cost < least)
             least = cost;
     }
     for (size_t i = 0; i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
         if (tiers_bound(x, target, x->estimate.input_bound, x->estimate.output_bound,
-                        reserve_units(x)) > least)
+                        reserve_most_units(x)) > least)
             x->tried |= UINT64_C(1) << i;
     }
 }
@@ -352,6 +353,23 @@ static int64_t usual_tokens(int64_t bytes, bool form)
     return (bytes + of_one - 1) / of_one;
 }
 
+/* Speech, which no answer counts but in a stream: by how much came, which only its form can be told
+ * from; of what was cut as long as its words are, of which a second has 14 bytes. */
+static int64_t speech_tokens(const struct exchange *x, bool cut)
+{
+    static const struct {
+        struct text type;
+        int64_t bytes;
+    } forms[] = {{{"audio/wav", 9}, 2400}, {{"audio/pcm", 9}, 2400},  {{"audio/flac", 10}, 1200},
+                 {{"audio/aac", 9}, 400},  {{"audio/opus", 10}, 200}, {{"audio/ogg", 9}, 200}};
+    int64_t of_one = USUAL_SOUND_BYTES, came = (int64_t)(x->bytes_out + x->whole.len);
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+        if (text_starts_nocase(x->answer_type, forms[i].type))
+            of_one = forms[i].bytes;
+    int64_t heard = (came + of_one - 1) / of_one, said = x->body_bytes * 3 / 2;
+    return cut && said > heard ? said : heard;
+}
+
 /* Does the target know how long its answer may be? */
 static bool knows_bound(const struct exchange *x)
 {
@@ -368,6 +386,8 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
     call = expected(x, call);
     if (!call.stream && !cut)
         call.output_tokens = usual_tokens((int64_t)(x->bytes_out + x->whole.len), false);
+    if (!call.stream && x->call.operation == OPERATION_SPEECH)
+        call.output_tokens = speech_tokens(x, cut);
     bool too_long = call.output_tokens > bound.output_tokens;
     if (call.stream)
         too_long = too_long && knows_bound(x) && answer_surely(&x->answer) <= bound.output_tokens;

@@ -90,12 +90,16 @@ void reserve_forget(struct exchange *x);
 void reserve_facts(const struct exchange *x, struct estimate_facts *facts);
 /* What the length of answers is learnt under for this key (estimate_facts.key). */
 uint64_t reserve_key_hash(const struct key *key);
-/* The most that the call may use: for the ledger's opening line. */
+/* The most that the call may use. */
 void reserve_bound(const struct exchange *x, struct usage *usage);
+/* Put in that, and what it costs at the present target: for the ledger's opening line, and for what
+ * nobody sees the end of. */
+void reserve_row(const struct exchange *x, struct ledger_row *row);
 /* Put in what a call has likely used whose tokens nobody told. Of a stream what was seen tells. An
  * answer in one piece that was <cut> was not seen: it is taken for as long as such answers are. */
 void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
-/* Pieces that are priced one by one: images by their number, speech by its bytes. */
+/* Pieces that are priced one by one and booked where the answer does not say how many: images by
+ * their number, speech by its characters, sound by its seconds, rankings by their searches. */
 int64_t reserve_units(const struct exchange *x);
 
 /* How many tokens the call may have. */

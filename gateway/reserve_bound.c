@@ -14,6 +14,11 @@ enum {
     FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
     PICTURES_MAX = 10,            /* of one call, at any provider */
     BYTES_PER_SECOND = 256,
+    USUAL_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
+    DOCUMENTS_PER_SEARCH = 100,
+    /* Speech is 20 tokens a second, and no byte of its words (a digit) is spoken for longer than
+     * 400 ms. */
+    SPEECH_TOKENS_PER_BYTE = 8,
     /* A search is of up to 100 documents, each of 3 bytes of JSON at least. */
     BYTES_PER_SEARCH = 300,
 };
@@ -31,9 +36,19 @@ static bool has_output(enum operation operation)
 
 int64_t reserve_units(const struct exchange *x)
 {
-    if (x->call.operation == OPERATION_IMAGE)
-        return x->call.choices > 0 ? x->call.choices : 1;
-    return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
+    int64_t pieces = x->call.pieces;
+    switch ((int)x->call.operation) {
+    case OPERATION_IMAGE:
+        return reserve_choices(x);
+    case OPERATION_SPEECH:
+        return pieces ? pieces : x->body_bytes;
+    case OPERATION_TRANSCRIPTION: /* one that was counted in tokens has no seconds */
+        return x->answer.usage_seen ? 0 : x->body_bytes / USUAL_BYTES_PER_SECOND + 1;
+    case OPERATION_RERANK:
+        return pieces ? (pieces + DOCUMENTS_PER_SEARCH - 1) / DOCUMENTS_PER_SEARCH : 1;
+    default:
+        return 0;
+    }
 }
 
 int64_t reserve_raw_bytes(const struct exchange *x)
@@ -63,8 +78,8 @@ int64_t reserve_choices(const struct exchange *x)
 
 static int64_t most_choices(const struct exchange *x)
 {
-    if (x->call.operation == OPERATION_IMAGE && x->upload) /* a form may say it at its end */
-        return PICTURES_MAX;
+    if (x->call.operation == OPERATION_IMAGE && x->upload && !upload_is_whole(x->upload))
+        return PICTURES_MAX; /* it may be said at the end */
     return reserve_choices(x);
 }
 
@@ -87,14 +102,17 @@ int64_t reserve_picture_output(const struct exchange *x, const struct route *rou
 /* Of one choice, where it is known; 0 = not. */
 static int64_t longest_answer(const struct exchange *x)
 {
+    int64_t most = reserve_model_output(x), spoken = x->body_bytes * SPEECH_TOKENS_PER_BYTE;
     if (x->call.operation == OPERATION_IMAGE)
         return ESTIMATE_PICTURE_TOKENS;
-    return reserve_model_output(x);
+    if (x->call.operation == OPERATION_SPEECH && !most)
+        return spoken > UNKNOWN_OUTPUT_TOKENS ? spoken : UNKNOWN_OUTPUT_TOKENS;
+    return most;
 }
 
 void reserve_bound(const struct exchange *x, struct usage *usage)
 {
-    *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
+    *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_most_units(x)};
     if (x->batch) {
         struct ledger_row row;
         batch_bound(x->batch, &row);
@@ -108,6 +126,17 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
         int64_t most = x->call.max_tokens ? x->call.max_tokens : longest_answer(x);
         usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * reserve_choices(x);
     }
+}
+
+void reserve_row(const struct exchange *x, struct ledger_row *row)
+{
+    reserve_bound(x, &row->usage);
+    row->counted = COUNTED_ESTIMATE;
+    if (!x->target)
+        return;
+    row->cost_nanos = tiers_bound(x, x->target, row->usage.input_tokens, row->usage.output_tokens,
+                                  row->usage.units);
+    row->usage.service = tiers_asked(x, x->target);
 }
 
 uint64_t reserve_key_hash(const struct key *key)
@@ -142,6 +171,14 @@ static int64_t added_tokens(const struct exchange *x)
     return most;
 }
 
+/* What may be read that is not in the body: all that fits into the window of whoever gets the call.
+ */
+static int64_t context_tokens(const struct exchange *x)
+{
+    int64_t longest = x->route ? x->route->sum.longest_tokens : 0;
+    return longest || !x->route ? longest : x->route->context_window;
+}
+
 /* Who will likely answer. */
 static struct text likely_provider(const struct exchange *x)
 {
@@ -159,7 +196,7 @@ void reserve_facts(const struct exchange *x, struct estimate_facts *facts)
         .unframed = is_unframed(x->call.operation),
         .key = reserve_key_hash(x->key),
         .body_bytes = input_bytes(x),
-        .context_tokens = x->route ? x->route->context_window : 0,
+        .context_tokens = context_tokens(x),
         .max_tokens = x->call.max_tokens,
         .output_tokens = longest_answer(x),
         .choices = reserve_choices(x),

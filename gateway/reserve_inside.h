@@ -20,8 +20,8 @@ bool reserve_counts_output(const struct target *target);
 int64_t reserve_picture_output(const struct exchange *x, const struct route *route);
 /* How many answers it wants, one at least. */
 int64_t reserve_choices(const struct exchange *x);
-/* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
- * searches in documents that are as short as can be. */
+/* The most pieces that may be charged, which is what is held: seconds of sound at the lowest rate
+ * that is understood, searches in documents that are as short as can be. */
 int64_t reserve_most_units(const struct exchange *x);
 /* In nanos, at the dearest target that may get the call, with <output> tokens. It was estimated. */
 int64_t reserve_cost_bound(const struct exchange *x, int64_t output);

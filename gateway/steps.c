@@ -41,7 +41,6 @@
 #include "gateway/worker_inside.h"
 
 enum {
-    SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
     RESTS_FROM = 3, /* times in a row that a target has asked to be left alone: it is believed */
     RESTS_MAX = 3,  /* waits for such a target */
 };
@@ -556,34 +555,14 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
     return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
 }
 
-/* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */
-static int64_t units_of(const struct exchange *x)
-{
-    if (x->call.operation == OPERATION_TRANSCRIPTION && !x->answer.usage_seen)
-        return x->body_bytes / SPEECH_BYTES_PER_SECOND + 1;
-    return reserve_units(x);
-}
-
-/* What goes on in the background is never seen to end: it is booked as the most that it may use. */
-static void book_bound(struct exchange *x, struct ledger_row *row)
-{
-    reserve_bound(x, &row->usage);
-    row->counted = COUNTED_ESTIMATE;
-    if (x->target)
-        row->cost_nanos = tiers_bound(x, x->target, row->usage.input_tokens,
-                                      row->usage.output_tokens, row->usage.units);
-    row->usage.service = x->target ? tiers_asked(x, x->target) : SERVICE_STANDARD;
-}
-
-/* What the provider counted, or what must be taken for it. */
-static void count(struct exchange *x, struct ledger_row *row)
+void step_count(struct exchange *x, struct ledger_row *row)
 {
     row->usage = (struct usage){0};
     row->cost_nanos = 0;
     row->counted = COUNTED_NONE;
-    row->saved_nanos = x->saved_nanos;
+    /* What goes on in the background is never seen to end. */
     if (x->background && row->outcome != LEDGER_REFUSED && !x->answer.usage_seen) {
-        book_bound(x, row);
+        reserve_row(x, row);
         return;
     }
     if (x->free_of_charge) /* it was counted where it was made */
@@ -599,7 +578,9 @@ static void count(struct exchange *x, struct ledger_row *row)
         row->counted = COUNTED_ESTIMATE;
     }
     if (row->usage.units == 0)
-        row->usage.units = units_of(x);
+        row->usage.units = reserve_units(x);
+    if (x->call.operation == OPERATION_SPEECH && row->usage.audio_output_tokens == 0)
+        row->usage.audio_output_tokens = row->usage.output_tokens; /* it is nothing else */
     tiers_note(x, &row->usage);
     if (x->target)
         row->cost_nanos = price_cost(&x->target->price, &row->usage);
@@ -617,7 +598,8 @@ static void fill_row(struct exchange *x, struct ledger_row *row)
     row->finish = text_of(x->answer.finish);
     if (exchange_why(x)->kind != FAULT_NONE)
         row->fault = text_of(fault_rule(exchange_why(x)->kind)->name);
-    count(x, row);
+    row->saved_nanos = x->saved_nanos;
+    step_count(x, row);
     if (x->first_us)
         row->ttft_us = (int64_t)(x->first_us - x->begun_us);
     else if (row->outcome == LEDGER_COMPLETE)

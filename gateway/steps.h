@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * steps - what is done in each state of an exchange. Inside gateway: for exchange.c only.
+ * steps - what is done in each state of an exchange. Inside gateway.
  *
  * A step does its work and returns the state to go to, or its own to wait.
  */
@@ -29,6 +29,10 @@ bool step_has_another(const struct exchange *x);
 void step_unchoose(struct exchange *x);
 /* Is the answer wanted, though its client has gone? */
 bool step_goes_on(const struct exchange *x);
+
+/* Put into <row>, whose outcome is known, what the provider counted of the present try, or what
+ * must be taken for it, and what that costs. */
+void step_count(struct exchange *x, struct ledger_row *row);
 
 /* Report how the try on the present target ended; a second call does nothing. */
 void step_report(struct exchange *x, enum fault_kind outcome);

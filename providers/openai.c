@@ -339,6 +339,7 @@ enum want {
     WANT_STATUS,
     WANT_META,
     WANT_SERVICE,
+    WANT_DURATION,
     WANTS
 };
 
@@ -346,7 +347,7 @@ static const struct text wants[WANTS] = {
     [WANT_USAGE] = {"usage", 5},           [WANT_ID] = {"id", 2},
     [WANT_ERROR] = {"error", 5},           [WANT_STORE] = {"store", 5},
     [WANT_STATUS] = {"status", 6},         [WANT_META] = {"meta", 4},
-    [WANT_SERVICE] = {"service_tier", 12},
+    [WANT_SERVICE] = {"service_tier", 12}, [WANT_DURATION] = {"duration", 8},
 };
 
 static void watch_body(struct answer *answer, const struct scan_value *values)
@@ -356,6 +357,8 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
         openai_read_usage(answer, values[WANT_USAGE].raw);
     if (values[WANT_META].kind == SCAN_OBJECT && answer->operation == OPERATION_RERANK)
         openai_read_meta(answer, values[WANT_META].raw);
+    if (values[WANT_DURATION].kind != SCAN_ABSENT && answer->operation == OPERATION_TRANSCRIPTION)
+        openai_read_duration(answer, values[WANT_DURATION].raw);
     if (values[WANT_SERVICE].kind == SCAN_STRING)
         answer_note_service(answer, member_string(values[WANT_SERVICE].raw));
     if (values[WANT_ID].kind == SCAN_STRING)

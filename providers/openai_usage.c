@@ -200,6 +200,15 @@ void openai_read_usage(struct answer *answer, struct text usage)
         answer->usage_seen = true;
 }
 
+/* Some put it into quotes. */
+void openai_read_duration(struct answer *answer, struct text duration)
+{
+    struct text quoted = member_string(duration);
+    int64_t seconds;
+    if (!answer->usage_seen && count_seconds(quoted.at ? quoted : duration, &seconds))
+        answer->usage.units = seconds;
+}
+
 void openai_read_meta(struct answer *answer, struct text meta)
 {
     struct text billed = member_find(meta, TEXT("billed_units"));

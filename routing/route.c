@@ -78,6 +78,19 @@ static void sum_target(struct route_sum *sum, const struct target *target)
         sum->limited = true;
 }
 
+static int64_t longest_window(const struct route *route)
+{
+    int64_t longest = 0;
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        if (!target->off && !target->context_tokens)
+            return 0;
+        if (!target->off && target->context_tokens > longest)
+            longest = target->context_tokens;
+    }
+    return longest;
+}
+
 /* Of prices that cover each other the first stays. */
 static uint64_t dearest_of(const struct route *route, uint64_t on)
 {
@@ -108,6 +121,7 @@ void route_seal(struct route *route)
         sum.on |= target->off ? 0 : UINT64_C(1) << i;
     }
     sum.dearest = dearest_of(route, sum.on);
+    sum.longest_tokens = longest_window(route);
     route->sum = sum;
 }
 

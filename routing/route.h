@@ -32,6 +32,7 @@ struct route_sum {
     bool deployed; /* one is a deployment; <known>, it is the gateway that says so */
     unsigned can;  /* enum can: what all of them can */
     int64_t context_tokens; /* the shortest window that one has; 0 = none has one */
+    int64_t longest_tokens; /* the longest one of those that are not off; 0 = not known of one */
     int64_t added_tokens;   /* the most that one's provider adds to a prompt; the gateway's */
     struct text written;    /* their ids as the gateway writes them down; the gateway's; or empty */
     uint64_t on;            /* bits of those that are not off */

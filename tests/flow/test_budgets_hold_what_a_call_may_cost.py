@@ -188,7 +188,8 @@ def test_what_knows_no_longest_answer_is_not_told_one(upstream, path, body):
     ("/v1/images/generations", {"prompt": "x", "n": 4}),
     ("/v1/images/generations", {"prompt": "x", "n": 4, "max_tokens": 1}),
     ("/v1/images/edits", form(("model", "fast"), ("image", "z"), ("n", "4"))),
-], ids=["said", "a length that says nothing", "form"])
+    ("/v1/images/edits", form(("model", "fast"), ("image", "z" * 400_000), ("n", "4"))),
+], ids=["said", "a length that says nothing", "form", "a form that says it later"])
 @pytest.mark.parametrize("pays_for", [3.9, 11])
 def test_pictures_that_are_counted_in_tokens_are_held_for(upstream, path, body, pays_for):
     """The largest that gpt-image-1 makes, at its best."""
@@ -202,13 +203,13 @@ def test_pictures_that_are_counted_in_tokens_are_held_for(upstream, path, body, 
             else:
                 gate.post(path, body, headers=FORM)
         spent = gate.usage_total("cost_nanos")
-        assert spent <= amount and (spent > 0) == (pays_for > 4 and isinstance(body, dict))
+        assert spent <= amount and (spent > 0) == (pays_for > 4 and len(body) < 400_000)
 
 
 @pytest.mark.parametrize("price, status", [({"unit": 0.04}, 200), (PRICE, 429)], ids=["by the piece", "in tokens"])
 def test_pictures_count_in_strict_windows_where_they_are_paid_in_tokens(upstream, price, status):
     upstream.answer = respond(data=[])
-    form_of_one = form(("model", "fast"), ("image", "z"), ("n", "1"))
+    form_of_one = form(("model", "fast"), ("image", "z" * 400_000), ("n", "1"))
     config = config_for(upstream, tenants=[{"name": "acme", "models": ["*"], "limits": {"tokens_per_minute": 60_000, "strict": True},
                                             "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}])
     config["models"] = [model_for("fast", targets=[{"id": "a", "provider": "up", "model": "m", "price": price}])]

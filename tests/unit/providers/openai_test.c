@@ -330,6 +330,38 @@ static struct scan_value value(enum scan_kind kind, const char *raw)
     return (struct scan_value){.kind = kind, .raw = text_of(raw)};
 }
 
+static void reads_durations(void **state)
+{
+    (void)state;
+    static const struct {
+        enum operation operation;
+        const char *duration, *usage;
+        int64_t units;
+    } cases[] = {
+        {OPERATION_TRANSCRIPTION, "8.470000267028809", NULL, 9},
+        {OPERATION_TRANSCRIPTION, "\"8.47\"", NULL, 9},
+        {OPERATION_TRANSCRIPTION, "8", NULL, 8},
+        {OPERATION_TRANSCRIPTION, "-8", NULL, 0},
+        {OPERATION_TRANSCRIPTION, "[8]", NULL, 0},
+        {OPERATION_TRANSCRIPTION, "8.5", "{\"type\":\"duration\",\"seconds\":7}", 7},
+        {OPERATION_TRANSCRIPTION, "8.5", "{\"input_tokens\":7,\"output_tokens\":1}", 0},
+        {OPERATION_CHAT, "8.5", NULL, 0},
+    };
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        struct scan_value values[DIALECT_WANTS] = {{0}};
+        for (size_t i = 0; i < openai()->want_count; i++) {
+            if (text_equal(openai()->wants[i], TEXT("duration")))
+                values[i] = value(SCAN_NUMBER, cases[c].duration);
+            if (text_equal(openai()->wants[i], TEXT("usage")) && cases[c].usage)
+                values[i] = value(SCAN_OBJECT, cases[c].usage);
+        }
+        struct answer answer = {.operation = cases[c].operation};
+        openai()->watch_body(&answer, values);
+        assert_int_equal(answer.usage.units, cases[c].units);
+        assert_int_equal(answer.usage_seen, cases[c].usage != NULL);
+    }
+}
+
 static void reads_whole_answers(void **state)
 {
     (void)state;
@@ -468,6 +500,7 @@ int main(void)
         cmocka_unit_test(knows_whether_a_response_is_kept),
         cmocka_unit_test(keeps_an_id_where_there_is_room),
         cmocka_unit_test(ends_media_streams),
+        cmocka_unit_test(reads_durations),
         cmocka_unit_test(reads_whole_answers),
         cmocka_unit_test(an_answer_on_many_lines_becomes_events_of_one_line_each),
         cmocka_unit_test(a_stream_with_more_members_than_are_kept_is_not_made_a_body),
