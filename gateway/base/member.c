@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/base/member.h"
 
+#include "gateway/base/short_string.h"
+
 static bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
@@ -15,7 +17,9 @@ static const char *skip_space(const char *at, const char *end)
 
 const char *member_string_end(const char *at, const char *end)
 {
-    const char *from = at + 1;
+    const char *from = at + 1, *simple = short_string_end(from, end);
+    if (simple)
+        return simple;
     while (from < end) {
         const char *quote = memchr(from, '"', (size_t)(end - from));
         if (quote == NULL)
