@@ -274,27 +274,36 @@ static void depth_is_bounded(void **state)
 }
 
 /* A string of <len> bytes with <piece> at <at>, on each instruction set. */
-static void assert_string_verdict(const char *piece, bool is_fine)
+static void assert_verdict_at(const char *piece, size_t at, size_t len, bool is_fine)
 {
     const struct scan_kernel *const *all = scan_kernel_all();
+    char *own = memory_new(len + 1);
+    memset(own, 'x', len);
+    memcpy(own + at, piece, strlen(piece));
+    own[len] = '"';
+    for (size_t i = 0; all[i]; i++) {
+        bool has_escape = false;
+        const char *close = all[i]->close_string(own, own + len + 1, &has_escape);
+        if (close != (is_fine ? own + len : NULL))
+            fail_msg("%s: %s at %zu of %zu", all[i]->name, piece, at, len);
+        if (is_fine)
+            assert_int_equal(has_escape, strchr(piece, '\\') != NULL);
+        assert_null(all[i]->close_string(own, own + len, &has_escape));
+    }
+    memory_free(own);
+}
+
+static void assert_string_verdict(const char *piece, bool is_fine)
+{
+    enum { LONG = 2500, AROUND = 700 }; /* where several blocks are looked at in one */
     size_t piece_len = strlen(piece);
     for (size_t len = piece_len; len < 150; len++)
-        for (size_t at = 0; at + piece_len <= len; at++) {
-            char *own = memory_new(len + 1);
-            memset(own, 'x', len);
-            memcpy(own + at, piece, piece_len);
-            own[len] = '"';
-            for (size_t i = 0; all[i]; i++) {
-                bool has_escape = false;
-                const char *close = all[i]->close_string(own, own + len + 1, &has_escape);
-                if (close != (is_fine ? own + len : NULL))
-                    fail_msg("%s: %s at %zu of %zu", all[i]->name, piece, at, len);
-                if (is_fine)
-                    assert_int_equal(has_escape, strchr(piece, '\\') != NULL);
-                assert_null(all[i]->close_string(own, own + len, &has_escape));
-            }
-            memory_free(own);
-        }
+        for (size_t at = 0; at + piece_len <= len; at++)
+            assert_verdict_at(piece, at, len, is_fine);
+    for (size_t at = 0; at < AROUND; at++)
+        assert_verdict_at(piece, at, LONG, is_fine);
+    for (size_t at = 0; at < AROUND; at++)
+        assert_verdict_at(piece, LONG - piece_len - at, LONG, is_fine);
 }
 
 static void strings_are_checked_at_every_place_of_a_block(void **state)
