@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -200,6 +201,25 @@ void tls_session_free(struct tls_session *session)
     SSL_SESSION_free((SSL_SESSION *)(void *)session);
 }
 
+/* --------------------------------------------------------------------------- system calls */
+
+/* libc's own are points where a thread may be cancelled, which costs two locked instructions each
+ * time. No thread of ours is ever cancelled. Results and errno are theirs. */
+static ssize_t receive(int fd, void *into, size_t bytes)
+{
+    return syscall(SYS_recvfrom, fd, into, bytes, 0, NULL, NULL);
+}
+
+static ssize_t receive_message(int fd, struct msghdr *message)
+{
+    return syscall(SYS_recvmsg, fd, message, 0);
+}
+
+static ssize_t send_bytes(int fd, const void *from, size_t bytes)
+{
+    return syscall(SYS_sendto, fd, from, bytes, MSG_NOSIGNAL, NULL, 0);
+}
+
 /* ------------------------------------------------------------------ between TLS and socket */
 
 /* OpenSSL's own BIO for sockets does not tell whether a read has emptied the socket; and a write to
@@ -208,7 +228,7 @@ static int on_bio_read(BIO *bio, char *into, int bytes)
 {
     struct stream *stream = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    ssize_t got = recv(stream->fd, into, (size_t)bytes, 0);
+    ssize_t got = receive(stream->fd, into, (size_t)bytes);
     stream->emptied = got < bytes;
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         BIO_set_retry_read(bio);
@@ -221,7 +241,7 @@ static int on_bio_write(BIO *bio, const char *from, int bytes)
 {
     const struct stream *stream = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    ssize_t sent = send(stream->fd, from, (size_t)bytes, MSG_NOSIGNAL);
+    ssize_t sent = send_bytes(stream->fd, from, (size_t)bytes);
     if (sent < 0 && (errno == EAGAIN || errno == EINTR))
         BIO_set_retry_write(bio);
     return (int)sent;
@@ -400,7 +420,7 @@ static ssize_t read_timed(struct stream *stream, void *into, size_t bytes)
                              .msg_iovlen = 1,
                              .msg_control = &control,
                              .msg_controllen = sizeof(control)};
-    ssize_t got = recvmsg(stream->fd, &message, 0);
+    ssize_t got = receive_message(stream->fd, &message);
     stream->waited_us = got >= 0 && message.msg_controllen ? waited_us(&message) : 0;
     return got;
 }
@@ -418,7 +438,7 @@ ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
         stream->waited_us = 0;
     for (;;) {
         ssize_t got =
-            stream->untimed ? recv(stream->fd, into, bytes, 0) : read_timed(stream, into, bytes);
+            stream->untimed ? receive(stream->fd, into, bytes) : read_timed(stream, into, bytes);
         if (got >= 0)
             return got;
         if (errno == EAGAIN)
@@ -507,9 +527,8 @@ static ssize_t send_pieces(const struct stream *stream, const struct iovec *piec
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces,
                              .msg_iovlen = (size_t)count};
     for (;;) {
-        ssize_t sent = count == 1
-                           ? send(stream->fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL)
-                           : sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+        ssize_t sent = count == 1 ? send_bytes(stream->fd, pieces->iov_base, pieces->iov_len)
+                                  : sendmsg(stream->fd, &message, MSG_NOSIGNAL);
         if (sent >= 0)
             return sent;
         if (errno == EAGAIN)
