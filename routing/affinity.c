@@ -140,12 +140,10 @@ enum { LANES = 4, LANES_LEAST = 256, LANES_BYTES = 2 * LANES * sizeof(uint64_t) 
 /* <blocks> of LANES_BYTES, each <step> behind the one before it. */
 static inline uint64_t hash_wide(const char *at, size_t blocks, size_t step, uint64_t hash)
 {
-    uint64_t lanes[LANES] = {hash, hash + odd, hash ^ other, hash - other}, words[2 * LANES];
-    for (; blocks > 0; blocks--, at += step) {
-        memcpy(words, at, sizeof(words));
-        for (int i = 0; i < LANES; i++)
-            lanes[i] = fold(words[2 * i] ^ other, words[2 * i + 1] ^ lanes[i]);
-    }
+    uint64_t lanes[LANES] = {hash, hash + odd, hash ^ other, hash - other};
+    for (; blocks > 0; blocks--, at += step) /* no copy of a block: that may become a slow one */
+        for (size_t i = 0; i < LANES; i++)
+            lanes[i] = fold(text_word(at + 16 * i) ^ other, text_word(at + 16 * i + 8) ^ lanes[i]);
     return fold(fold(lanes[0], lanes[1] ^ odd), fold(lanes[2], lanes[3] ^ odd) ^ other);
 }
 
