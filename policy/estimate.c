@@ -164,20 +164,20 @@ static int64_t choices_of(const struct estimate_facts *facts)
     return facts->choices > 0 ? facts->choices : 1;
 }
 
-static void learn_output_as(struct estimates *estimates, uint64_t name, double length)
+static void learn_output_as(struct estimates *estimates, uint64_t name, double length, size_t bin)
 {
     struct output_slot *slot = find_output(estimates, name, true);
     uint64_t calls = figure_load(&slot->calls);
     double weight = calls < 64 ? 1 / ((double)calls + 1) : 1.0 / 64;
     double mean = figure_load_real(&slot->mean);
     figure_store_real(&slot->mean, mean + (length - mean) * weight);
-    histogram_add(slot->lengths, LENGTH_BINS, length_bin(length));
+    histogram_add(slot->lengths, LENGTH_BINS, bin);
     figure_store(&slot->calls, calls + 1);
     if (calls + 1 < ENOUGH_LENGTHS || !is_summed_up(calls + 1))
         return;
-    size_t bin = histogram_find(slot->lengths, LENGTH_BINS, HIGH_PER_MILLE);
+    size_t high = histogram_find(slot->lengths, LENGTH_BINS, HIGH_PER_MILLE);
     figure_store_real(&slot->high,
-                      bin < LENGTH_BINS ? length_of(bin) : figure_load_real(&slot->mean));
+                      high < LENGTH_BINS ? length_of(high) : figure_load_real(&slot->mean));
 }
 
 static void learn_output(struct estimates *estimates, const struct estimate_facts *facts,
@@ -186,8 +186,9 @@ static void learn_output(struct estimates *estimates, const struct estimate_fact
     double length = (double)tokens / (double)choices_of(facts);
     if (tokens < 0)
         return;
-    learn_output_as(estimates, output_name(facts, model, false), length);
-    learn_output_as(estimates, output_name(facts, model, true), length);
+    size_t bin = length_bin(length);
+    learn_output_as(estimates, output_name(facts, model, false), length, bin);
+    learn_output_as(estimates, output_name(facts, model, true), length, bin);
 }
 
 /* Of one choice. */
@@ -220,7 +221,7 @@ void estimate_make(struct estimates *estimates, const struct estimate_facts *fac
                    struct estimate *out)
 {
     uint64_t model = hash_name(facts->model);
-    double above, likely, mean, input = input_expect(&estimates->inputs, facts, &above);
+    double above, likely, mean, input = input_expect(&estimates->inputs, facts, model, &above);
     int64_t most = output_most(facts), choices = choices_of(facts);
     expect_output(estimates, facts, model, &likely, &mean);
     out->input_bound = input_bound(facts);
@@ -239,13 +240,15 @@ int64_t estimate_count(struct estimates *estimates, struct text model, struct te
     double above;
     facts->tokenizer = tokenizer_of(model);
     estimate_look(body, NULL, facts);
-    return whole(input_expect(&estimates->inputs, facts, &above), input_bound(facts));
+    double input = input_expect(&estimates->inputs, facts, hash_name(facts->model), &above);
+    return whole(input, input_bound(facts));
 }
 
 void estimate_learn(struct estimates *estimates, const struct estimate_facts *facts,
                     int64_t input_tokens, int64_t output_tokens)
 {
+    uint64_t model = hash_name(facts->model);
     if (input_tokens > 0 && input_tokens <= LEARNT_INPUT_MAX)
-        input_learn(&estimates->inputs, facts, (double)input_tokens);
-    learn_output(estimates, facts, hash_name(facts->model), output_tokens);
+        input_learn(&estimates->inputs, facts, model, (double)input_tokens);
+    learn_output(estimates, facts, model, output_tokens);
 }

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gateway/base/hash.h"
 #include "policy/estimate_inside.h"
 
 /*
@@ -53,10 +52,10 @@ static uint64_t hash_provider(struct text name)
     return figure_mix(hash, 1);
 }
 
-static void find_lines(struct inputs *inputs, const struct estimate_facts *facts,
+static void find_lines(struct inputs *inputs, const struct estimate_facts *facts, uint64_t model,
                        struct guesses *guesses, bool make)
 {
-    uint64_t kind = kind_name(facts), model = hash_name(facts->model);
+    uint64_t kind = kind_name(facts);
     guesses->model = line_find(inputs->lines, figure_mix(model, kind) | 1, make);
     guesses->provider = NULL;
     if (facts->provider.len) {
@@ -144,10 +143,11 @@ static double choose(const struct guesses *guesses)
     return best;
 }
 
-double input_expect(struct inputs *inputs, const struct estimate_facts *facts, double *above)
+double input_expect(struct inputs *inputs, const struct estimate_facts *facts, uint64_t model,
+                    double *above)
 {
     __attribute__((uninitialized)) struct guesses guesses;
-    find_lines(inputs, facts, &guesses, false);
+    find_lines(inputs, facts, model, &guesses, false);
     line_terms(facts, guesses.terms);
     guess(inputs, facts, &guesses);
     *above = guesses.model ? figure_load_real(&guesses.model->above) : 0;
@@ -202,10 +202,11 @@ static void learn_lines(struct guesses *guesses, double tokens)
     line_learn(guesses->model, guesses->terms, tokens, &guesses->taught, MODEL_KEEPS);
 }
 
-void input_learn(struct inputs *inputs, const struct estimate_facts *facts, double tokens)
+void input_learn(struct inputs *inputs, const struct estimate_facts *facts, uint64_t model,
+                 double tokens)
 {
     __attribute__((uninitialized)) struct guesses guesses;
-    find_lines(inputs, facts, &guesses, true);
+    find_lines(inputs, facts, model, &guesses, true);
     line_terms(facts, guesses.terms);
     if (!is_known_well(guesses.model)) {
         guess(inputs, facts, &guesses);

@@ -129,6 +129,8 @@ struct inputs {
 };
 
 /* The tokens that are expected, at least 1, and what that is multiplied by to be rarely exceeded.
- */
-double input_expect(struct inputs *inputs, const struct estimate_facts *facts, double *above);
-void input_learn(struct inputs *inputs, const struct estimate_facts *facts, double tokens);
+ * <model>: hash_name() of that of the facts. */
+double input_expect(struct inputs *inputs, const struct estimate_facts *facts, uint64_t model,
+                    double *above);
+void input_learn(struct inputs *inputs, const struct estimate_facts *facts, uint64_t model,
+                 double tokens);
