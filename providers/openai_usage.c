@@ -11,59 +11,88 @@ struct figures {
     int64_t audio_input, audio_output, image, seconds, searches;
 };
 
-/* One name that a figure goes by. Servers send several of them at once; the first in the table
- * that was given counts, so the order of a figure's names is the order of trust. */
+/* One name that a figure goes by. Servers send several of them at once; the one with the least rank
+ * among a figure's names counts. */
 struct figure_name {
-    struct text group; /* the object in which it stands, or empty: the usage object itself */
     struct text name;
-    size_t offset; /* in struct figures */
+    unsigned char offset; /* in struct figures */
+    unsigned char rank;
 };
 
-#define NAME(group, name, figure)                                                              \
-    {                                                                                          \
-        {group, sizeof(group) - 1}, {name, sizeof(name) - 1}, offsetof(struct figures, figure) \
+#define NAME(rank, name, figure)                                                        \
+    {                                                                                   \
+        {name, sizeof(name) - 1}, (unsigned char)offsetof(struct figures, figure), rank \
     }
 
-/* clang-format off */
-static const struct figure_name figure_names[] = {
-    NAME("", "prompt_tokens", input),
-    NAME("", "input_tokens", input),
-    NAME("", "completion_tokens", output),
-    NAME("", "output_tokens", output),
-    NAME("", "total_tokens", total),
-    /* cached: OpenAI and most; DeepSeek; Together and Moonshot; Mistral; Claude behind a gateway */
-    NAME("prompt_tokens_details", "cached_tokens", cached),
-    NAME("input_tokens_details", "cached_tokens", cached),
-    NAME("input_token_details", "cached_tokens", cached),
-    NAME("", "prompt_cache_hit_tokens", cached),
-    NAME("", "cached_tokens", cached),
-    NAME("", "num_cached_tokens", cached),
-    NAME("", "cache_read_input_tokens", cached),
-    NAME("prompt_tokens_details", "cache_write_tokens", cache_write),
-    NAME("input_tokens_details", "cache_write_tokens", cache_write),
-    NAME("", "cache_creation_input_tokens", cache_write),
-    NAME("completion_tokens_details", "reasoning_tokens", reasoning),
-    NAME("output_tokens_details", "reasoning_tokens", reasoning),
-    NAME("output_token_details", "reasoning_tokens", reasoning),
-    NAME("", "reasoning_tokens", reasoning),
-    NAME("prompt_tokens_details", "audio_tokens", audio_input),
-    NAME("input_tokens_details", "audio_tokens", audio_input),
-    NAME("input_token_details", "audio_tokens", audio_input),
-    NAME("completion_tokens_details", "audio_tokens", audio_output),
-    NAME("output_tokens_details", "audio_tokens", audio_output),
-    NAME("output_token_details", "audio_tokens", audio_output),
-    NAME("input_tokens_details", "image_tokens", image),
-    NAME("prompt_tokens_details", "image_tokens", image),
-    NAME("", "seconds", seconds),
-    NAME("", "prompt_audio_seconds", seconds),
-    NAME("", "search_units", searches),
+/* Of cached: OpenAI and most; DeepSeek; Together and Moonshot; Mistral; Claude behind a gateway. */
+static const struct figure_name own_names[] = {
+    NAME(0, "prompt_tokens", input),
+    NAME(0, "completion_tokens", output),
+    NAME(0, "total_tokens", total),
+    NAME(1, "input_tokens", input),
+    NAME(1, "output_tokens", output),
+    NAME(3, "prompt_cache_hit_tokens", cached),
+    NAME(4, "cached_tokens", cached),
+    NAME(5, "num_cached_tokens", cached),
+    NAME(6, "cache_read_input_tokens", cached),
+    NAME(2, "cache_creation_input_tokens", cache_write),
+    NAME(3, "reasoning_tokens", reasoning),
+    NAME(0, "seconds", seconds),
+    NAME(1, "prompt_audio_seconds", seconds),
+    NAME(0, "search_units", searches),
 };
-/* clang-format on */
+static const struct figure_name prompt_names[] = {
+    NAME(0, "cached_tokens", cached),
+    NAME(0, "cache_write_tokens", cache_write),
+    NAME(0, "audio_tokens", audio_input),
+    NAME(1, "image_tokens", image),
+};
+static const struct figure_name inputs_names[] = {
+    NAME(1, "cached_tokens", cached),
+    NAME(1, "cache_write_tokens", cache_write),
+    NAME(1, "audio_tokens", audio_input),
+    NAME(0, "image_tokens", image),
+};
+static const struct figure_name input_names[] = {
+    NAME(2, "cached_tokens", cached),
+    NAME(2, "audio_tokens", audio_input),
+};
+static const struct figure_name completion_names[] = {
+    NAME(0, "reasoning_tokens", reasoning),
+    NAME(0, "audio_tokens", audio_output),
+};
+static const struct figure_name outputs_names[] = {
+    NAME(1, "reasoning_tokens", reasoning),
+    NAME(1, "audio_tokens", audio_output),
+};
+static const struct figure_name output_names[] = {
+    NAME(2, "reasoning_tokens", reasoning),
+    NAME(2, "audio_tokens", audio_output),
+};
 
-enum {
-    FIGURE_NAMES = sizeof(figure_names) / sizeof(figure_names[0]),
-    FIGURES = sizeof(struct figures) / sizeof(int64_t)
+/* The usage object itself, and the objects in it. */
+struct group {
+    struct text name;
+    const struct figure_name *names;
+    size_t count;
 };
+
+#define GROUP(name, list)                                                \
+    {                                                                    \
+        {name, sizeof(name) - 1}, list, sizeof(list) / sizeof((list)[0]) \
+    }
+
+static const struct group own_group = GROUP("", own_names);
+static const struct group groups[] = {
+    GROUP("prompt_tokens_details", prompt_names),
+    GROUP("completion_tokens_details", completion_names),
+    GROUP("input_tokens_details", inputs_names),
+    GROUP("output_tokens_details", outputs_names),
+    GROUP("input_token_details", input_names),
+    GROUP("output_token_details", output_names),
+};
+
+enum { FIGURES = sizeof(struct figures) / sizeof(int64_t), NO_RANK = 255 };
 
 /* Seconds may come with a fraction: they are priced by the begun second. */
 static bool count_seconds(struct text value, int64_t *count)
@@ -80,44 +109,57 @@ static bool count_seconds(struct text value, int64_t *count)
     return true;
 }
 
-/* The rows of a group, as bits: its members are compared with no others. */
-static uint32_t rows_of(struct text group)
+/* What was read so far, and how trusted the names were that it came from. */
+struct reading {
+    struct figures figures;
+    unsigned char ranks[FIGURES];
+};
+
+static void take_figure(struct reading *reading, const struct figure_name *name, struct text value)
 {
-    _Static_assert(FIGURE_NAMES <= 32, "a bit for each");
-    uint32_t rows = 0;
-    for (size_t i = 0; i < FIGURE_NAMES; i++)
-        rows |= (uint32_t)text_equal(figure_names[i].group, group) << i;
-    return rows;
+    size_t figure = name->offset / sizeof(int64_t);
+    int64_t count;
+    bool is_seconds = name->offset == offsetof(struct figures, seconds);
+    if (name->rank >= reading->ranks[figure] ||
+        !(is_seconds ? count_seconds(value, &count) : member_count(value, COUNT_MAX, &count)))
+        return;
+    memcpy((char *)&reading->figures + name->offset, &count, sizeof(count));
+    reading->ranks[figure] = name->rank;
 }
 
-/* Take the figures out of one object: the usage object (empty <group>) or one inside it. The rank
- * of the name that gave a figure is kept, so that a more trusted one replaces it. */
-static void read_group(struct text object, struct text group, struct figures *figures,
-                       size_t ranks[FIGURES])
+static const struct group *group_of(struct text name)
+{
+    for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
+        if (text_same_name(groups[i].name, name))
+            return &groups[i];
+    return NULL;
+}
+
+static void take_member(struct reading *reading, const struct group *group, struct text name,
+                        struct text value)
+{
+    for (size_t i = 0; i < group->count; i++)
+        if (text_same_name(group->names[i].name, name)) {
+            take_figure(reading, &group->names[i], value);
+            return;
+        }
+}
+
+static void read_details(struct reading *reading, const struct group *group, struct text object)
 {
     struct text name, value;
-    uint32_t rows = rows_of(group);
-    while (member_next(&object, &name, &value)) {
-        if (value.at[0] == '{' && group.len == 0 && name.len > 0) {
-            read_group(value, name, figures, ranks);
-            continue;
-        }
-        for (uint32_t left = rows; left; left &= left - 1) {
-            size_t i = (size_t)__builtin_ctz(left);
-            const struct figure_name *at = &figure_names[i];
-            if (!text_same_name(at->name, name))
-                continue;
-            int64_t *figure = (int64_t *)(void *)((char *)figures + at->offset);
-            size_t *rank = &ranks[at->offset / sizeof(int64_t)];
-            int64_t count;
-            bool is_seconds = at->offset == offsetof(struct figures, seconds);
-            if (i < *rank && (is_seconds ? count_seconds(value, &count)
-                                         : member_count(value, COUNT_MAX, &count))) {
-                *figure = count;
-                *rank = i;
-            }
-            break;
-        }
+    while (group && member_next(&object, &name, &value))
+        take_member(reading, group, name, value);
+}
+
+static void read_figures(struct reading *reading, struct text usage)
+{
+    struct text name, value;
+    while (member_next(&usage, &name, &value)) {
+        if (value.at[0] == '{')
+            read_details(reading, group_of(name), value);
+        else
+            take_member(reading, &own_group, name, value);
     }
 }
 
@@ -182,20 +224,19 @@ static bool is_generative(enum operation operation)
 
 void openai_read_usage(struct answer *answer, struct text usage)
 {
-    struct figures figures;
-    size_t ranks[FIGURES];
-    memset(&figures, -1, sizeof(figures));
-    for (size_t i = 0; i < FIGURES; i++)
-        ranks[i] = SIZE_MAX;
+    struct reading reading;
+    const struct figures *figures = &reading.figures;
     if (usage.len == 0 || usage.at[0] != '{')
         return;
-    read_group(usage, TEXT(""), &figures, ranks);
-    bool says_output = figures.output >= 0;
-    bool says_anything = says_output || figures.input >= 0 || figures.total >= 0 ||
-                         figures.seconds >= 0 || figures.searches >= 0;
+    memset(&reading.figures, -1, sizeof(reading.figures));
+    memset(reading.ranks, NO_RANK, sizeof(reading.ranks));
+    read_figures(&reading, usage);
+    bool says_output = figures->output >= 0;
+    bool says_anything = says_output || figures->input >= 0 || figures->total >= 0 ||
+                         figures->seconds >= 0 || figures->searches >= 0;
     if (!says_anything)
         return;
-    settle(&figures, is_generative(answer->operation), &answer->usage);
+    settle(figures, is_generative(answer->operation), &answer->usage);
     if (says_output || !is_generative(answer->operation))
         answer->usage_seen = true;
 }

@@ -144,6 +144,16 @@ static void reads_usage_of_every_form(void **state)
     assert_int_equal(answer.usage.output_tokens, 7);
     watch(&answer, USAGE("\"prompt_tokens\":9,\"completion_tokens\":3,\"total_tokens\":11"));
     assert_int_equal(answer.usage.output_tokens, 3);
+    watch(&answer, /* the name that is trusted most, wherever it stands; of two alike the first */
+          USAGE("\"cached_tokens\":1,\"input_tokens\":7,\"output_tokens\":7,"
+                "\"input_tokens_details\":{\"cached_tokens\":2,\"image_tokens\":5},"
+                "\"prompt_tokens_details\":{\"cached_tokens\":3,\"cached_tokens\":4,"
+                "\"image_tokens\":6},\"prompt_cache_hit_tokens\":8,\"prompt_tokens\":9,"
+                "\"completion_tokens\":2,\"other_details\":{\"cached_tokens\":8}"));
+    assert_int_equal(answer.usage.input_tokens, 9);
+    assert_int_equal(answer.usage.output_tokens, 2);
+    assert_int_equal(answer.usage.cached_tokens, 3);
+    assert_int_equal(answer.usage.image_tokens, 5);
     watch(&answer, CHUNK("\"choices\":[{\"finish_reason\":\"stop\"}],"
                          "\"x_groq\":{\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}"));
     assert_int_equal(answer.usage.input_tokens, 4);
