@@ -648,6 +648,13 @@ INLINE_AVX512 bool is_plain_run(const char *at)
     return (_mm512_testn_epi8_mask(zeros, zeros) | _mm512_cmpgt_epu8_mask(above, most)) == 0;
 }
 
+INLINE_AVX512 const char *pass_plain_runs(const char *at, const char *end)
+{
+    while (end - at > RUN && is_plain_run(at))
+        at += RUN;
+    return at;
+}
+
 /* Text has an escape in every second block and a byte beyond ASCII in every tenth: there is no
  * branch on those, which would often be foreseen wrongly. */
 WITH_AVX512 static const char *close_avx512(const char *at, const char *end, bool *has_escape)
@@ -663,8 +670,7 @@ WITH_AVX512 static const char *close_avx512(const char *at, const char *end, boo
     unsigned wide_count = 0;
     for (; at < end; at += BLOCK) {
         if (at >= run_from && !(state.escaped | state.hex | highs_before >> 61)) {
-            while (end - at > RUN && is_plain_run(at))
-                at += RUN;
+            at = pass_plain_runs(at, end);
             run_from = at + RUN_AGAIN;
         }
         /* Zeros follow the last bytes of the document: they are wrong in a string. */
