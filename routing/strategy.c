@@ -10,6 +10,8 @@ enum {
     LOAD_PPM = 200000,
     SLACK_PART = 10,      /* of the time: less is not told apart */
     DOUBT_SAMPLES = 48,   /* more of them do not make a mean better that fades */
+    DOUBT_TIMES = 9,      /* in 48ths of what p95 is above the mean, */
+    DOUBT_DOUBLING = 3,   /* and so many more where there are twice as many targets */
     NARROW_PART = 30,     /* of the time of a long answer */
     COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
@@ -100,27 +102,30 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
     return score > NANOS_MAX ? NANOS_MAX : score < 0 ? 0 : score;
 }
 
-/* Means of few calls that differ much are not known better than this: about two standard errors, by
- * how far the twentieth part of the calls is above it, <over>. A mean that takes over one part in
- * 24 is in the end as good as one of 47; the fewer <samples> there were (0 = not said), the worse
- * it is. */
-static int64_t doubt_of(int64_t over, int64_t samples)
+/* Means of few calls that differ much are not known better than this, by how far the twentieth part
+ * of the calls is above it, <over>. A mean that takes over one part in 24 is in the end as good as
+ * one of 47; the fewer <samples> there were (0 = not said), the worse it is. The best of <count>
+ * alike ones is the one that had the most luck: of two the worst is 2.8 standard errors behind it
+ * in one of twenty cases, of ten 4.5. Who is left out for that stays idle while the others queue.
+ */
+static int64_t doubt_of(int64_t over, int64_t samples, size_t count)
 {
     static const uint8_t parts[DOUBT_SAMPLES] = {
         48, 7,  10, 12, 14, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27,
         28, 29, 30, 31, 31, 32, 33, 34, 34, 35, 36, 36, 37, 38, 38, 39,
         40, 40, 41, 41, 42, 43, 43, 44, 44, 45, 45, 46, 46, 47, 47, 48,
     };
-    return over / parts[samples > 0 && samples < DOUBT_SAMPLES ? samples : 0] * 11;
+    int64_t times = DOUBT_TIMES + DOUBT_DOUBLING * (63 - __builtin_clzll(count | 1));
+    return over / parts[samples > 0 && samples < DOUBT_SAMPLES ? samples : 0] * times;
 }
 
-static int64_t doubt_us(const struct prediction *p)
+static int64_t doubt_us(const struct prediction *p, size_t count)
 {
-    return doubt_of(p->first_p95_us - p->first_us, p->samples);
+    return doubt_of(p->first_p95_us - p->first_us, p->samples, count);
 }
 
 /* How much worse than the best one may be without being told apart from it. */
-static int64_t slack_of(const struct route_policy *policy, const struct bid *best)
+static int64_t slack_of(const struct route_policy *policy, const struct bid *best, size_t count)
 {
     const struct prediction *p = best->prediction;
     struct prediction calm = *p;
@@ -128,7 +133,7 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
     calm.total_us -= p->guess_us;
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos / COST_SLACK_PART;
-    int64_t slack = strategy_score(policy, &calm) / SLACK_PART, doubt = doubt_us(p);
+    int64_t slack = strategy_score(policy, &calm) / SLACK_PART, doubt = doubt_us(p, count);
     if (doubt <= p->first_us / SLACK_PART) /* as mostly */
         return slack;
     struct prediction part = {.total_us = doubt, .first_us = doubt, .first_p95_us = doubt};
@@ -137,7 +142,8 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
 }
 
 /* The same where the answer is long: its tokens come more evenly than the first one. */
-static int64_t narrow_slack_of(const struct route_policy *policy, const struct bid *best)
+static int64_t narrow_slack_of(const struct route_policy *policy, const struct bid *best,
+                               size_t count)
 {
     struct prediction part = *best->prediction;
     int64_t half = part.first_us / 2, least = part.total_us / NARROW_PART;
@@ -145,7 +151,8 @@ static int64_t narrow_slack_of(const struct route_policy *policy, const struct b
     half = half > least ? half : least;
     part.cost_nanos = 0;
     half = half < most ? half : most;
-    part.total_us = half > doubt_us(&part) ? half : doubt_us(&part);
+    int64_t doubt = doubt_us(&part, count);
+    part.total_us = half > doubt ? half : doubt;
     part.wait_us = 0;
     return strategy_score(policy, &part);
 }
@@ -282,7 +289,7 @@ static int64_t dear_of(const struct prediction *p)
 /* Those of <set> of which so little is known that they may as well be as good as the best one: it
  * would be no wonder if a few calls of that one took as long. */
 static uint64_t perhaps_near(const struct route_policy *policy, const struct bid *bids,
-                             uint64_t set, const struct bid *best)
+                             size_t count, uint64_t set, const struct bid *best)
 {
     const struct prediction *p = best->prediction;
     int64_t over = p->first_p95_us - p->first_us;
@@ -297,7 +304,7 @@ static uint64_t perhaps_near(const struct route_policy *policy, const struct bid
             continue;
         if (wide < 0)
             wide = strategy_score(policy, &part);
-        if (bids[i].score - best->score <= doubt_of(wide, samples))
+        if (bids[i].score - best->score <= doubt_of(wide, samples, count))
             found |= left & -left;
     }
     return found;
@@ -385,10 +392,10 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
                         uint64_t all, const struct chance *chance, const char **why)
 {
     size_t best = best_of(bids, count, all);
-    uint64_t set = near(bids, count, all, bids[best].score + slack_of(policy, &bids[best]));
+    uint64_t set = near(bids, count, all, bids[best].score + slack_of(policy, &bids[best], count));
     uint64_t perhaps = 0;
     if (policy->strategy != STRATEGY_COST && all & ~set)
-        set |= perhaps = perhaps_near(policy, bids, all & ~set, &bids[best]);
+        set |= perhaps = perhaps_near(policy, bids, count, all & ~set, &bids[best]);
     if (policy->strategy == STRATEGY_COST && set & (set - 1)) { /* time among equals */
         struct route_policy time = *policy;
         struct bid timed[64];
@@ -398,7 +405,7 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
             timed[i].score = strategy_score(&time, bids[i].prediction);
         }
         best = best_of(timed, count, set);
-        set = near(timed, count, set, timed[best].score + slack_of(&time, &timed[best]));
+        set = near(timed, count, set, timed[best].score + slack_of(&time, &timed[best], count));
     }
     *why = "best";
     if (!(set & (set - 1)))
@@ -408,8 +415,8 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
         return at;
     *why = "best, least work";
     if (policy->strategy == STRATEGY_SCORE) /* of long answers, less: tokens come more evenly */
-        set = perhaps |
-              near(bids, count, set, bids[best].score + narrow_slack_of(policy, &bids[best]));
+        set = perhaps | near(bids, count, set,
+                             bids[best].score + narrow_slack_of(policy, &bids[best], count));
     return least(bids, count, set, chance->random);
 }
 

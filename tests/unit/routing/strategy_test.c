@@ -112,6 +112,21 @@ static void trusts_means_less_where_times_differ_much(void **state)
     assert_int_not_equal(pick((struct chance){0}), 0); /* nobody knows */
 }
 
+/* The luckiest of many is further ahead of the others than that of two. */
+static void trusts_means_less_where_there_are_more(void **state)
+{
+    const char *why = NULL;
+    (void)state;
+    policy.strategy = STRATEGY_LATENCY;
+    for (size_t i = 0; i < BIDS; i++) {
+        predictions[i].first_us = i ? 385000 : 300000;
+        predictions[i].first_p95_us = predictions[i].first_us + 300000;
+        predictions[i].calls = i ? 0 : 10;
+    }
+    assert_int_not_equal(pick((struct chance){0}), 0);
+    assert_int_equal(strategy_pick(&policy, bids, 2, &(struct chance){0}, &why), 0);
+}
+
 /* Few calls may have been unlucky ones; what they cost is no matter of luck. */
 static void does_not_judge_by_a_few_calls(void **state)
 {
@@ -419,6 +434,7 @@ int main(void)
         cmocka_unit_test_setup(weighs_cost_latency_and_load_by_their_weights, set_up),
         cmocka_unit_test_setup(takes_latency_as_the_policy_means_it, set_up),
         cmocka_unit_test_setup(trusts_means_less_where_times_differ_much, set_up),
+        cmocka_unit_test_setup(trusts_means_less_where_there_are_more, set_up),
         cmocka_unit_test_setup(does_not_judge_by_a_few_calls, set_up),
         cmocka_unit_test_setup(spends_money_where_time_is_worth_it, set_up),
         cmocka_unit_test_setup(spreads_calls_over_those_that_are_as_good, set_up),
