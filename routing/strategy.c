@@ -432,7 +432,7 @@ static int64_t exposed_most(const struct bid *bids, size_t count, int64_t gap_ns
 }
 
 /* Instead of <at>, for which too many wait: another one, if one is nearly as good and not dearer.
- */
+ * Not one that has failed lately: that is a greater risk than the one that is to be shared. */
 static size_t spread_risk(const struct route_policy *policy, const struct bid *bids, size_t count,
                           size_t at, const struct chance *chance, const char **why)
 {
@@ -446,6 +446,7 @@ static size_t spread_risk(const struct route_policy *policy, const struct bid *b
     uint64_t set = 0;
     for (size_t i = 0; i < count; i++)
         if (bids[i].prediction->waiting < most && bids[i].prediction->cost_nanos <= dear &&
+            bids[i].prediction->penalty_us <= bids[i].prediction->base_us / SLACK_PART &&
             bids[i].score / EXPOSED_TIMES <= bids[at].score)
             set |= UINT64_C(1) << i;
     return set ? pick_best(policy, bids, count, set, chance, why) : at;

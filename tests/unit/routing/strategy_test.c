@@ -359,6 +359,13 @@ static void spreads_what_would_stall_with_one(void **state)
     predictions[1].waiting = predictions[1].calls = 12;
     assert_int_not_equal(pick((struct chance){.gap_ns = 1000000}), 1);
     assert_int_equal(pick((struct chance){.gap_ns = 100000000}), 1); /* few calls come: no matter */
+    for (size_t i = 0; i < BIDS; i++) {
+        predictions[i].base_us = predictions[i].total_us;
+        predictions[i].penalty_us = i == 1 ? 0 : 50000;
+    }
+    assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 1); /* not with who has failed */
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i].penalty_us = 0;
     for (size_t i = 0; i < BIDS; i++)
         predictions[i].cost_nanos = i == 1 ? 100 : 200; /* never for more money */
     assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 1);
