@@ -15,7 +15,7 @@ enum {
     LONG_TIMES = 2,                   /* the mean of the answers that are expected */
     PER_MILLE = 1000,
     GAP_MAX_US = 60000000,
-    QUEUE_MORE = 5, /* times the queue counts once more where the cheapest is asked */
+    QUEUE_MORE = 5, /* times the queue counts once more where the policy is the cheapest one */
 };
 
 static const int64_t PREFIX_TTL_US = INT64_C(480) * 1000000, STICKY_SLACK_US = 1000000,
@@ -311,14 +311,16 @@ static bool is_long(const struct route *route, const struct route_call *call)
 }
 
 /* Of those that are all too slow the fastest is asked, not the cheapest: that one would get all the
- * calls that it is too slow for, and become slower by them. */
+ * calls that it is too slow for, and become slower by them. Nor is one asked until its queue is as
+ * long as another one needs by itself: all that come after would wait for that, too. */
 static size_t fastest(const struct route_policy *policy, struct bidders *bidders,
                       const struct chance *chance, const char **why)
 {
     struct route_policy time = *policy;
     time.strategy = STRATEGY_LATENCY;
     for (size_t i = 0; i < bidders->count; i++)
-        bidders->bids[i].score = strategy_score(&time, bidders->bids[i].prediction);
+        bidders->bids[i].score = strategy_score(&time, bidders->bids[i].prediction) +
+                                 QUEUE_MORE * 1000 * bidders->bids[i].prediction->wait_us;
     return strategy_pick(&time, bidders->bids, bidders->count, chance, why);
 }
 

@@ -308,6 +308,24 @@ static void asks_the_fastest_when_the_cheapest_are_all_too_slow(void **state)
     assert_string_equal(choice.why, "nobody else is left");
 }
 
+/* All that come after wait for a queue, too: who has none is asked before it is as long. */
+static void does_not_queue_long_for_the_fastest_of_the_slow(void **state)
+{
+    (void)state;
+    targets[1].price = (struct price){.input = 1000, .output = 1000, .known = true};
+    teach(0, 300000, FAULT_NONE, 20);
+    teach(1, 900000, FAULT_NONE, 20);
+    route.target_count = 2;
+    policy.strategy = STRATEGY_COST;
+    policy.max_ttft_us = 100000;
+    for (unsigned asked = 0; chosen_for(call()) == 0; asked++)
+        assert_true(asked < 100);
+    const struct prediction *fast = &choice.candidates[0].prediction;
+    assert_int_equal(choice.relaxed, STRIKE_SLOW);
+    assert_true(fast->wait_us > 0);
+    assert_true(fast->first_us < 900000 * 2 / 3);
+}
+
 static void does_not_queue_for_the_cheapest(void **state)
 {
     (void)state;
@@ -504,6 +522,7 @@ int main(void)
         TEST(our_own_want_is_not_held_against_a_target),
         TEST(takes_the_cheapest_that_is_fast_enough),
         TEST(asks_the_fastest_when_the_cheapest_are_all_too_slow),
+        TEST(does_not_queue_long_for_the_fastest_of_the_slow),
         TEST(does_not_queue_for_the_cheapest),
         TEST(explores_within_its_share),
         TEST(stays_with_whom_it_has_begun),
