@@ -198,8 +198,8 @@ void limits_abandon(struct reservation *reservation);
  * money: nano-dollars). True when it could be held, all or nothing, without asking the store and
  * waiting; in the background more is asked for. With EXCEEDED_WARN always true. */
 bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_t more);
-/* Is more being asked for, so that what could not be held may be soon? What comes is kept for a
- * moment. */
+/* Is more being asked for, or will there be room to ask, so that what could not be held may be
+ * soon? What comes is kept for a moment. */
 bool limits_asks_ahead(const struct reservation *reservation, enum limit_kind kind);
 /* May it have to be asked for at all, because others share the limits? */
 bool limits_are_shared(const struct reservation *reservation);

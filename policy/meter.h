@@ -110,6 +110,7 @@ struct meter_lack {
     int64_t lack, more;
     int64_t spend_by_us; /* store time: what is granted in this slot may be used until then */
     unsigned sure;       /* the last round in which the store was told what we claim of it */
+    bool had;            /* the store has something of ours in it, unless it has forgotten */
 };
 void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_lack *lacks);
 
@@ -151,6 +152,7 @@ struct meter_change {
     int64_t claimed; /* what it is after that: for asserting */
     int64_t keep_us; /* how long the store must keep the slot, from now; INT64_MAX = for ever */
     unsigned round;  /* in which the root was asserted last */
+    bool had; /* asserting: before this the store had something of ours there, without doubt */
 };
 /* Goes round all roots, one in each call, and returns 0 once behind the last. A root of which a
  * change is untold gives none until it is asserted anew, nor does a counter that has still to be.

@@ -378,6 +378,11 @@ void meter_trust(struct meter *meter, struct text root)
     shard_unlock(place.shard);
 }
 
+bool slot_is_had(const struct slot *slot)
+{
+    return slot->told + (slot->sent < 0 ? slot->sent : 0) > 0;
+}
+
 static void counter_say(struct counter *counter, const struct meter *meter, meter_see *see,
                         void *with)
 {
@@ -385,15 +390,18 @@ static void counter_say(struct counter *counter, const struct meter *meter, mete
     counter_turn(counter, meter, now);
     list_remove(&counter->sibling);
     list_push_back(&counter->root->counters, &counter->sibling);
+    bool sure = counter->said == counter->sure; /* else nobody knows what it has been told */
     counter->said = counter->root->round;
     if (counter->count == 0)
         counter->sure = counter->said;
     for (size_t i = 0; i < counter->count; i++) {
         struct slot *slot = &counter->slots[i];
+        bool had = sure && slot_is_had(slot);
         slot_settle_claim(counter, slot, now);
         slot->told = slot->claimed;
         slot->sent = 0;
         struct meter_change claim = slot_change(counter, slot, now);
+        claim.had = had;
         see(with, &claim);
         counter_watch(counter, slot);
     }

@@ -27,6 +27,9 @@ static void use_lack(struct counter *counter, const struct use *use, int64_t now
     lack->more = ahead > rest ? ahead - rest : 0;
     lack->spend_by_us = counter_slot_end(counter, counter->current);
     lack->sure = counter->sure;
+    for (size_t i = 0; i < counter->count && !lack->had; i++)
+        lack->had = slot_is_had(&counter->slots[i]) &&
+                    (counter->period == PERIOD_ROLLING || counter->slots[i].number == lack->slot);
 }
 
 void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_lack *lacks)

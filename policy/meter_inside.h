@@ -186,6 +186,8 @@ struct text root_name(const struct root *root);
 
 /* Shared: what is granted in the slot and not used. */
 int64_t counter_free(const struct counter *counter, int64_t number);
+/* Shared: of what the store was told of it there is something left, whatever is on its way. */
+bool slot_is_had(const struct slot *slot);
 /* Shared: something about its claims may have to be told. */
 void counter_watch(struct counter *counter, struct slot *slot);
 /* Shared: give back what is free of parallel calls, if that is due; true when something is. */

@@ -22,7 +22,8 @@ struct question {
     enum limit_kind ahead; /* of a stream: which kind; else LIMIT_KINDS */
     uint64_t incarnation, began_us, sent_us;
     unsigned tries;
-    bool whole; /* ask for all: what is free is taken by others meanwhile */
+    bool whole;  /* ask for all: what is free is taken by others meanwhile */
+    bool forgot; /* the store did not know what it had of ours */
     uint8_t count, index[USES_MAX];
 };
 
@@ -203,14 +204,16 @@ static bool question_choose(struct question *q, const struct reservation *r)
     return true;
 }
 
-static struct text flags_of(const struct question *q, const struct use *use)
+static struct text flags_of(const struct question *q, const struct use *use, bool had)
 {
     const struct limit *limit = use->limit;
     if (limit->exceeded != EXCEEDED_REJECT)
-        return TEXT("s");
+        return had ? TEXT("sh") : TEXT("s");
     if (q->ahead != LIMIT_KINDS)
-        return TEXT("a");
-    return limit->kind == LIMIT_MONEY && use->least < use->want ? TEXT("m") : TEXT("");
+        return had ? TEXT("ah") : TEXT("a");
+    if (limit->kind == LIMIT_MONEY && use->least < use->want)
+        return had ? TEXT("mh") : TEXT("m");
+    return had ? TEXT("h") : TEXT("");
 }
 
 static void question_words(struct question *q, const struct reservation *r)
@@ -219,6 +222,7 @@ static void question_words(struct question *q, const struct reservation *r)
     struct shared *shared = store->shared;
     struct words *words = &store->words;
     unsigned nodes = atomic_load_explicit(&shared->nodes, memory_order_relaxed);
+    bool remembers = shared_remembers(shared);
     words_begin(words);
     shared_life_key(shared, words, r->root);
     for (size_t i = 0; i < q->count; i++)
@@ -228,7 +232,8 @@ static void question_words(struct question *q, const struct reservation *r)
     words_number(words, shared->dead_us);
     for (size_t i = 0; i < q->count; i++) {
         const struct use *use = &r->uses[q->index[i]];
-        shared_ask_words(words, use, &store->lacks[q->index[i]], flags_of(q, use));
+        const struct meter_lack *lack = &store->lacks[q->index[i]];
+        shared_ask_words(words, use, lack, flags_of(q, use, remembers && lack->had));
     }
 }
 
@@ -340,7 +345,8 @@ bool store_redis_asks_ahead(const struct store_redis *store, const struct reserv
         if (q->ahead == kind && text_equal(q->orphan->r.id, r->id))
             return true;
     }
-    return false;
+    /* Too many others do: there is room when they are answered. */
+    return store->ahead_count >= STORE_AHEAD_MAX && store_may_ask(store);
 }
 
 void store_redis_ask_ahead(struct store_redis *store, struct reservation *r, enum limit_kind kind,
@@ -450,9 +456,22 @@ static bool is_whole(const struct question *q, const struct redis_reply *reply)
     case STORE_YOUNG:
     case STORE_CLOCK:
     case STORE_UNKNOWN:
+    case STORE_FORGOT:
         break;
     }
     return true;
+}
+
+/* Unless what we had was given back just then: asked again, we know of that. */
+static void on_forgot(struct question *q)
+{
+    if (q->forgot) {
+        shared_forgot(q->store->shared);
+        question_end(q, RESERVE_AWAY);
+        return;
+    }
+    q->forgot = true;
+    question_again(q);
 }
 
 static void on_answer(void *with, enum redis_fault fault, const struct redis_reply *reply)
@@ -480,6 +499,9 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
     case STORE_CLOCK:
         meter_set_calendar(shared->meter, store_number(reply, 1), q->sent_us);
         question_again(q);
+        return;
+    case STORE_FORGOT:
+        on_forgot(q);
         return;
     case STORE_YOUNG:
     case STORE_UNKNOWN:

@@ -241,7 +241,10 @@ static size_t counter_end(const struct piece *piece, size_t from)
 
 static void counter_words(struct words *words, const struct piece *piece, size_t from, size_t end)
 {
-    shared_span_words(words, &piece->claims[from]);
+    bool had = false;
+    for (size_t i = from; i < end; i++)
+        had = had || piece->claims[i].had;
+    shared_span_words(words, &piece->claims[from], had && shared_remembers(piece->store->shared));
     words_number(words, (int64_t)(end - from));
     for (size_t i = from; i < end; i++) {
         words_number(words, piece->claims[i].slot);
@@ -364,7 +367,10 @@ static void on_claimed(void *with, enum redis_fault fault, const struct redis_re
         a->pending--;
     if (status == STORE_UNKNOWN && a && piece->first && !a->create && check_send(a, piece))
         return;
-    bool good = status == STORE_GOOD && piece_told(piece, store_number(reply, 1));
+    bool forgot = status == STORE_GOOD && store_number(reply, 3) != 0;
+    bool good = status == STORE_GOOD && !forgot && piece_told(piece, store_number(reply, 1));
+    if (forgot)
+        shared_forgot(store->shared);
     if (!good)
         shared_lose(store->shared, piece->incarnation);
     if (good && (!a || piece->first || piece->last))

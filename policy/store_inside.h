@@ -96,6 +96,7 @@ struct shared {
     _Atomic int64_t since;      /* the store remembers; 0 = not known */
     _Atomic int64_t swept;      /* the <since> for which all roots were asserted */
     _Atomic int64_t leapt;      /* the <since> in which the store's clock was set forward */
+    _Atomic int64_t forgot;     /* the <since> in which counters were thrown away */
     _Atomic int64_t least_us; /* the store's clock to the monotonic one, at least; 0 = not known */
     _Atomic uint64_t life;    /* redis_life() that was seen last */
     _Atomic uint64_t rest_until_us;
@@ -116,6 +117,10 @@ bool shared_is_begun(const struct shared *shared, struct text root);
 bool shared_sees_leap(struct shared *shared, struct text root, int64_t now_us);
 /* It has, or the store's has: nobody asks before all nodes have asserted what they claim. */
 void shared_leap(struct shared *shared);
+/* Counters have been thrown away, and what others had in them is not known: as after a leap. */
+void shared_forgot(struct shared *shared);
+/* Does the store remember all that it was told, as far as is known? */
+bool shared_remembers(const struct shared *shared);
 /* What was asked about <root> came to nothing that is known: unless it is asserted since. */
 void shared_doubt(struct shared *shared, struct text root);
 /* With the lock held to write: begin a new incarnation. */
@@ -129,8 +134,8 @@ void shared_key(const struct shared *shared, struct words *words, struct text ro
 void shared_sign(const struct shared *shared, struct words *words, uint64_t incarnation);
 /* <check>: the connection is new, or something seems to be lost. */
 void shared_beat_words(const struct shared *shared, struct words *words, bool check);
-/* Mode, a, z: of a change. */
-void shared_span_words(struct words *words, const struct meter_change *change);
+/* Mode, a, z: of a change; <had> as in assert.lua. */
+void shared_span_words(struct words *words, const struct meter_change *change, bool had);
 /* One counter of a question; <flags> as in admit.lua, a literal. */
 void shared_ask_words(struct words *words, const struct use *use, const struct meter_lack *lack,
                       struct text flags);
@@ -148,6 +153,7 @@ enum store_status {
     STORE_YOUNG,
     STORE_CLOCK,
     STORE_UNKNOWN,
+    STORE_FORGOT,
 };
 
 struct store_redis {

@@ -175,6 +175,23 @@ void shared_leap(struct shared *shared)
     shared_lose(shared, shared_incarnation(shared));
 }
 
+void shared_forgot(struct shared *shared)
+{
+    int64_t since = atomic_load(&shared->since);
+    atomic_store_explicit(&shared->up, false, memory_order_release);
+    if (atomic_exchange(&shared->forgot, since) != since)
+        log_line(LOG_ERROR, "store",
+                 "Redis has thrown away counters of limits or budgets: all nodes say again what "
+                 "they have of all, and until then limits do what their on_error says");
+    shared_lose(shared, shared_incarnation(shared));
+}
+
+bool shared_remembers(const struct shared *shared)
+{
+    int64_t since = atomic_load(&shared->since);
+    return since && atomic_load(&shared->swept) == since && atomic_load(&shared->forgot) != since;
+}
+
 bool shared_is_resting(const struct shared *shared)
 {
     uint64_t until = atomic_load_explicit(&shared->rest_until_us, memory_order_relaxed);
@@ -366,7 +383,8 @@ static bool is_double(struct life *life, bool just_seen)
     return life->doubles >= DOUBLES_MAX;
 }
 
-/* A counter that is thrown away is a forgotten one, and nobody notices: said on each connection. */
+/* A counter that is thrown away is a forgotten one, and who has nothing in it does not notice: said
+ * on each connection. */
 static void warn_of_eviction(const struct redis_reply *reply)
 {
     struct text policy = redis_text(redis_item(reply, 6));

@@ -71,7 +71,7 @@ static void report_words(const struct report *report)
         shared_key(shared, words, root, report->changes[i].counter);
     shared_sign(shared, words, report->incarnation);
     for (size_t i = 0; i < report->count; i++) {
-        shared_span_words(words, &report->changes[i]);
+        shared_span_words(words, &report->changes[i], false);
         words_number(words, report->changes[i].slot);
         words_number(words, report->changes[i].delta);
     }

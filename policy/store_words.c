@@ -74,6 +74,7 @@ void shared_beat_words(const struct shared *shared, struct words *words, bool ch
     words_number(words, atomic_load(&shared->swept));
     words_add(words, text_of(shared->generation));
     words_number(words, atomic_load(&shared->leapt));
+    words_number(words, atomic_load(&shared->forgot));
 }
 
 static struct text mode_of(enum limit_period period)
@@ -99,18 +100,6 @@ static int64_t slot_us(int64_t window_us)
     return window_us > 0 ? (window_us + METER_SLOTS - 1) / METER_SLOTS : 1;
 }
 
-void shared_span_words(struct words *words, const struct meter_change *change)
-{
-    int64_t a = 0, z = 0;
-    if (change->period == PERIOD_ROLLING)
-        a = change->slot_us;
-    else if (change->period != PERIOD_NONE && change->period != PERIOD_TOTAL)
-        a = change->slot, z = change->end_us;
-    words_add(words, mode_of(change->period));
-    words_number(words, a);
-    words_number(words, z);
-}
-
 static struct text joined(struct words *words, struct text first, struct text second)
 {
     if (!second.len)
@@ -119,6 +108,18 @@ static struct text joined(struct words *words, struct text first, struct text se
     memcpy(both, first.at, first.len);
     memcpy(both + first.len, second.at, second.len);
     return (struct text){both, first.len + second.len};
+}
+
+void shared_span_words(struct words *words, const struct meter_change *change, bool had)
+{
+    int64_t a = 0, z = 0;
+    if (change->period == PERIOD_ROLLING)
+        a = change->slot_us;
+    else if (change->period != PERIOD_NONE && change->period != PERIOD_TOTAL)
+        a = change->slot, z = change->end_us;
+    words_add(words, joined(words, mode_of(change->period), had ? TEXT("h") : TEXT("")));
+    words_number(words, a);
+    words_number(words, z);
 }
 
 /* One counter of a question; <flags> as in admit.lua. */

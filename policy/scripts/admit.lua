@@ -5,7 +5,8 @@
 -- ARGV  node, generation, incarnation, clock (of the nodes, at least), nodes, dead after, then per
 --       counter nine words:
 --         mode   r rolling, c calendar, t total, p parallel calls; and maybe
---                s never refuses, a ahead: as much as there is, or m money: all are cut by the same
+--                s never refuses, a ahead: as much as there is, or m money: all are cut by the same;
+--                and h: something of it was counted as the node's, as far as that knows
 --         a, z   see open_... in store.lua
 --         amount
 --         slot   that the node takes for the current one
@@ -17,6 +18,7 @@
 --       0, now, index of the counter (from 0) that refuses for longest, for how long (-1: for ever), left
 --       2, now         the node must assert first
 --       3, now, wait   nothing is granted to anybody for so long
+--       6, now         a counter of which the node has something does not know it: it was thrown away
 --       4, time        a calendar span is not the current one, by Redis' own clock, which says <time>
 
 local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
@@ -69,7 +71,8 @@ local function read_counter(index)
         a = tonumber(ARGV[at + 2]), z = tonumber(ARGV[at + 3]), amount = tonumber(ARGV[at + 4]),
         need = tonumber(ARGV[at + 6]), spare = tonumber(ARGV[at + 7]), want = tonumber(ARGV[at + 8]),
         more = tonumber(ARGV[at + 9])}
-    local flag = string.sub(ARGV[at + 1], 2)
+    local flag = string.sub(ARGV[at + 1], 2, 2)
+    c.had = string.sub(ARGV[at + 1], -1) == 'h'
     c.soft, c.ahead, c.money = flag == 's', flag == 'a', flag == 'm'
     if c.amount >= EXACT then
         c.amount = c.amount - 131072
@@ -122,6 +125,9 @@ local counters, cut = {}, 0
 for index = 2, #KEYS do
     local c = read_counter(index)
     counters[index - 1] = c
+    if c.had and not knows(c, me) then
+        return {6, now}
+    end
     if c.mode == 'c' then
         real = real or server_time()
         if real < c.a - NEAR or real >= c.z + NEAR then

@@ -10,8 +10,9 @@
 --       lost          1: if the store does not know this root, it has forgotten
 --       create        1: if the store does not know this root, it is new
 --       young         for how long nothing is granted to anybody when something may have been forgotten
---       then per counter: mode, a, z (see store.lua), how many, and so many times: slot, claimed
--- Gives 1, now, wait (0, or how long nothing is granted)
+--       then per counter: mode, a, z (see store.lua), how many, and so many times: slot, claimed; the mode maybe
+--       with h: something of it was counted as the node's, as far as that knows
+-- Gives 1, now, wait (0, or how long nothing is granted), 1 when a counter was thrown away that had something of the node's
 --       2, now         a later assertion has begun, or the first call of this one is not known
 --       5, now         the store does not know this root: neither <lost> nor <create>
 
@@ -76,8 +77,15 @@ local function replace(c, slot, was, claimed)
     end
 end
 
+local young_until = tonumber(known[3]) or 0
+local thrown_away = 0
+
 local function assert_counter(c, claims)
     open(c, now, me)
+    -- Who is not heard of is taken out of parallel calls; and where all assert, all is told anyway.
+    if c.had and c.mode ~= 'p' and not knows(c, me) and now >= young_until then
+        thrown_away = 1
+    end
     remove_past(c, node, me)
     local all, had = call('HGETALL', c.key), {}
     for i = 1, #all, 2 do
@@ -101,7 +109,7 @@ end
 local at = HEAD
 for index = 2, #KEYS do
     local c = {key = KEYS[index], mode = string.sub(ARGV[at + 1], 1, 1),
-        a = tonumber(ARGV[at + 2]), z = tonumber(ARGV[at + 3])}
+        a = tonumber(ARGV[at + 2]), z = tonumber(ARGV[at + 3]), had = string.sub(ARGV[at + 1], 2) == 'h'}
     local claims, count = {}, tonumber(ARGV[at + 4])
     at = at + 4
     for _ = 1, count do
@@ -112,7 +120,6 @@ for index = 2, #KEYS do
 end
 
 -- Others get nothing before all of it is here, when they might take what it has not said yet.
-local young_until = tonumber(known[3]) or 0
 if not last and now < young_until then
     young_until = math.max(young_until, now + young)
     call('HSET', life_key, 'young', digits(young_until))
@@ -125,4 +132,4 @@ else
     call('HSET', life_key, 'as/' .. node, mark)
     call('HDEL', life_key, 'inc/' .. node)
 end
-return {1, now, math.max(0, young_until - now)}
+return {1, now, math.max(0, young_until - now), thrown_away}

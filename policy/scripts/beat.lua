@@ -6,6 +6,7 @@
 -- ARGV  node, check (1: it has connected anew: is this the same server process?),
 --       swept: the <since> for which it has asserted everything, generation,
 --       leapt: the <since> in which it has seen the server's clock set forward; 0 = it has not
+--       forgot: the <since> in which counters of its were thrown away; 0 = none were
 -- Gives now, since, nodes heard of of late, how many of those have swept for <since>, 1 when another
 --       process has just called itself by the same name, the server's own time; and, to who has
 --       connected anew, how the server throws away keys when its memory is full, where it may
@@ -24,6 +25,7 @@ end
 -- What a clock that was set forward has moved out of the windows is as good as forgotten. A node that was
 -- asleep sees a leap, too; but then others were heard of meanwhile.
 local lost = since and tonumber(ARGV[5]) == since and leapt and now - leapt < HEARD
+    or since and tonumber(ARGV[6]) == since
 if not since or lost or ARGV[2] == '1' then
     local is = string.match(call('INFO', 'server'), 'run_id:(%w+)')
     if not since or lost or is ~= run then

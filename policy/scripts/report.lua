@@ -4,7 +4,7 @@
 -- KEYS  life, and for each change its counter
 -- ARGV  node, generation, incarnation, clock (of the nodes, at least), then per change five words: mode,
 --       a, z (see store.lua), slot, difference (of parallel calls also 0: still there)
--- Gives 1, now   or   2, now: the node must assert
+-- Gives 1, now   or   2, now: the node must assert, also because something that it gives back was thrown away
 
 local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
 local me = node .. '.' .. generation
@@ -32,6 +32,9 @@ for index = 2, #KEYS do
         for span in string.gmatch(c.spans, '%S+') do
             counts = counts and tonumber(slot) > tonumber(span)
         end
+    end
+    if counts and delta <= 0 and not knows(c, me) then
+        return {2, now}
     end
     if counts then
         put(c, slot, delta, me, now)

@@ -62,8 +62,12 @@ end
 -- c.key .mode .a .z (what they are: see open) and, once it is open, .slot (that counts now), .sum (of
 -- that slot) and .part (this node's of it), .total, .names, .from (oldest slot that counts)
 
+local function knows(c, me)
+    return string.find(c.names, ' ' .. me .. ' ', 1, true) ~= nil
+end
+
 local function remember(c, me)
-    if not string.find(c.names, ' ' .. me .. ' ', 1, true) then
+    if not knows(c, me) then
         c.names = (c.names == '' and ' ' or c.names) .. me .. ' '
         call('HSET', c.key, 'n', c.names)
     end
@@ -106,8 +110,7 @@ end
 
 -- A node that died and came back has asserted what it knows: what it had before is void.
 local function remove_past(c, node, me)
-    if string.find(c.names, ' ' .. node .. '.', 1, true)
-        and not string.find(c.names, ' ' .. me .. ' ', 1, true) then
+    if string.find(c.names, ' ' .. node .. '.', 1, true) and not knows(c, me) then
         local past = node .. '.'
         remove_parts(c, function(name)
             return string.sub(name, 1, #past) == past

@@ -20,7 +20,7 @@
  *   quit
  *
  * What is answered: "call ID RESULT REFUSED RETRY_US LOCAL WARNED HELD …" (RESULT W: waits),
- * "settled ID", "extended ID HELD", "load GRANTED REFUSED AWAY LOCAL SPENT LATE_US FILE",
+ * "settled ID", "extended ID HELD ASKS", "load GRANTED REFUSED AWAY LOCAL SPENT LATE_US FILE",
  * "view LEFT", "figures …". FILE has, for each call that was granted, when, for how long, what it
  * held of the first use, whether it was local, and in which slot it counts; in microseconds of the
  * monotonic clock.
@@ -222,7 +222,8 @@ static void run_extend(const struct text *words)
 {
     struct call *call = call_of(words[1]);
     bool held = limits_extend(&call->r, (enum limit_kind)number(words[2]), number(words[3]));
-    printf("extended %s %d\n", call->id, held);
+    printf("extended %s %d %d\n", call->id, held,
+           limits_asks_ahead(&call->r, (enum limit_kind)number(words[2])));
 }
 
 static void run_rebuild(const struct text *words, size_t count)

@@ -42,7 +42,12 @@ class Call:
         self.node.ask(f"settle {self.name} {int(sent)} {input_tokens} {output_tokens} {cost}", "settled")
 
     def extend(self, kind, more):
-        return self.node.ask(f"extend {self.name} {kind} {more}", "extended").split()[1] == "1"
+        return self.try_to_extend(kind, more)[0]
+
+    def try_to_extend(self, kind, more):
+        """Is it held, and is it to come?"""
+        words = self.node.ask(f"extend {self.name} {kind} {more}", "extended").split()
+        return words[1] == "1", words[2] == "1"
 
     def abandon(self):
         self.node.write(f"abandon {self.name}")

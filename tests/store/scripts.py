@@ -118,9 +118,9 @@ class Node:
         return self.run("assert", [self.life, *map(self.key, claims)], self.name, self.generation,
                         self.incarnation, self.clock, int(first), int(last), int(lost), int(create), young, *words)
 
-    def beat(self, check=False, swept=0, leapt=0):
+    def beat(self, check=False, swept=0, leapt=0, forgot=0):
         """Now, since, heard of, swept, double."""
-        return self.run("beat", [self.prefix + "nodes"], self.name, int(check), swept, self.generation, leapt)[:5]
+        return self.run("beat", [self.prefix + "nodes"], self.name, int(check), swept, self.generation, leapt, forgot)[:5]
 
     def fields(self, counter):
         """The counter's HASH."""
