@@ -169,14 +169,44 @@ static bool next_event(const struct dialect *dialect, struct text *bytes, struct
     return dialect->next_event ? dialect->next_event(bytes, event) : sse_next(bytes, event);
 }
 
-/* An event that is no JSON would break the client; what is behind it may be well. One in several
- * lines is rare, and passes as it is. */
-static bool is_bad_event(const struct exchange *x, const struct sse_event *event)
+/* Does <bytes>, the beginning of an event, begin as none does: not with a field, not with a
+ * comment? A page of HTML does, whatever its type says. */
+static bool is_no_event(struct text bytes)
+{
+    static const struct text begins[] = {TEXT("data"),  TEXT("event"),       TEXT("id"),
+                                         TEXT("retry"), TEXT(":"),           TEXT("\n"),
+                                         TEXT("\r"),    TEXT("\xef\xbb\xbf")};
+    for (size_t i = 0; i < sizeof(begins) / sizeof(begins[0]); i++)
+        if (text_starts(bytes, begins[i]))
+            return false;
+    return bytes.len > 0;
+}
+
+static bool is_our_stream(const struct exchange *x)
 {
     enum operation op = x->call.operation;
     bool is_ours = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
-    return is_ours && event->lines == 1 && event->data.len > 0 && !relay_dialect(x)->next_event &&
-           event->data.at[0] == '{' && !scan_is_valid(event->data);
+    return is_ours && !relay_dialect(x)->next_event;
+}
+
+/* An event that is no JSON would break the client; what is behind it may be well. One in several
+ * lines is rare, and passes as it is. One without data is looked at while the client has nothing:
+ * then it can still be told what is wrong. */
+static bool is_bad_event(const struct exchange *x, const struct sse_event *event)
+{
+    if (event->lines > 1 || !is_our_stream(x))
+        return false;
+    if (event->lines == 0)
+        return !x->head_sent && is_no_event(event->raw);
+    return event->data.len > 0 && event->data.at[0] == '{' && !scan_is_valid(event->data);
+}
+
+static void break_stream(struct exchange *x)
+{
+    upstream_abandon(&x->upstream);
+    relay_fail(x, FAULT_TARGET_INVALID, "The target's stream is broken.");
+    if (!x->head_sent)
+        tries_claim(x, exchange_why(x)->kind, 0);
 }
 
 /* False when there were too many: then it is the stream that is broken. */
@@ -187,10 +217,7 @@ static bool leave_out(struct exchange *x)
                  x->id, TEXT_ARGS(x->target->id));
     if (x->bad_events <= BAD_EVENTS_MAX)
         return true;
-    upstream_abandon(&x->upstream);
-    relay_fail(x, FAULT_TARGET_INVALID, "The target's stream is broken.");
-    if (!x->head_sent)
-        tries_claim(x, exchange_why(x)->kind, 0);
+    break_stream(x);
     return false;
 }
 
@@ -273,6 +300,10 @@ static void stop_watching(struct exchange *x)
         relay_stop_guarded(x);
         return;
     }
+    if (!x->head_sent && is_our_stream(x) && is_no_event(buffer_text(&x->held))) {
+        break_stream(x);
+        return;
+    }
     x->unwatched = true;
     pass_unwatched(x, buffer_text(&x->held));
     relay_flush(x, false);
@@ -307,7 +338,7 @@ void relay_take_events(struct exchange *x, struct text piece)
             stop_watching(x);
     } else if (whole) {
         if (!x->facts.last_held)
-            relay_flush(x, false);
+            relay_give_out(x); /* nothing, where all of it was left out: then no head either */
         else
             relay_hold(x);
         buffer_drop(&x->held, whole);

@@ -109,3 +109,23 @@ def test_half_an_event_is_not_an_event(gate, upstream):
         except ValueError:
             pass
     assert "error" in good[-1], pieces
+
+
+NO_STREAM = b"<html>\x01\x02 {\"not\": json,\n\xff\xfe data\n\n"
+
+
+@pytest.mark.parametrize("pieces", [[NO_STREAM + b"\n"], [NO_STREAM[:9], NO_STREAM[9:]], [NO_STREAM] * 40,
+                                    [NO_STREAM[:-2]], [b"x" * 300_000] * 4],
+                         ids=["one", "in two", "many", "no end", "too long to be an event"])
+def test_what_is_no_stream_is_an_error_with_its_status(gate, upstream, pieces):
+    """A page, say, that a proxy sends under the type of a stream. There is no other target: the client is told all the same."""
+
+    def answer(call):
+        call.begin_stream()
+        for piece in pieces:
+            call.chunk(piece)
+        call.end_stream()
+
+    upstream.answer = answer
+    answer = gate.chat(stream=True)
+    assert answer.status == 502 and answer.json["error"]["code"] == "upstream_invalid", answer
