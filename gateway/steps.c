@@ -345,7 +345,13 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 {
     if (!x->target || !x->route_try.target)
         return;
+    enum fault_kind fault =
+        outcome == FAULT_NONE && x->answer.failed ? FAULT_TARGET_ERROR : outcome;
+    bool failed = fault != FAULT_NONE && fault != FAULT_CLIENT_GONE && !x->facts.client_gone;
+    enum circuit before = failed ? tries_circuit(x) : CIRCUIT_CLOSED;
     choosing_end(x, outcome, x->attempts != x->attempts_before);
+    if (failed)
+        tries_look_at_circuit(x, fault, before);
     if (x->trace)
         tracing_end_try(x, x->target, outcome);
     if (x->attempts > 0)

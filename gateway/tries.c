@@ -243,13 +243,13 @@ int64_t tries_first_p95_us(const struct exchange *x)
     return atomic_load_explicit(&learnt->p95_us, memory_order_relaxed);
 }
 
-static enum circuit circuit_of(const struct target *target)
+enum circuit tries_circuit(const struct exchange *x)
 {
-    return target && target->figures ? health_circuit(&target->figures->health) : CIRCUIT_CLOSED;
+    return x->target && x->target->figures ? health_circuit(&x->target->figures->health)
+                                           : CIRCUIT_CLOSED;
 }
 
-/* Does it fail more than its siblings, and did that, or its own failures, open its circuit? */
-static void look_at_circuit(struct exchange *x, enum circuit before)
+void tries_look_at_circuit(struct exchange *x, enum fault_kind fault, enum circuit before)
 {
     struct health_figures *all[ROUTE_TARGETS_MAX];
     const struct route *route = route_of(x);
@@ -261,17 +261,15 @@ static void look_at_circuit(struct exchange *x, enum circuit before)
         if (route->targets[i].figures && !route->targets[i].off)
             all[count++] = &route->targets[i].figures->health;
     health_compare(&target->figures->health, all, count, target->breaker, now_of(x));
-    if (before == CIRCUIT_CLOSED && circuit_of(target) == CIRCUIT_OPEN)
+    if (before == CIRCUIT_CLOSED && tries_circuit(x) == CIRCUIT_OPEN)
         log_line(LOG_WARN, "upstream", "target %.*s is left alone for a while: it fails (%s)",
-                 TEXT_ARGS(target->id), fault_rule(exchange_why(x)->kind)->name);
+                 TEXT_ARGS(target->id), fault_rule(fault)->name);
 }
 
 enum exchange_state tries_after_failure(struct exchange *x)
 {
     bool again = x->facts.client_gone ? false : tries_claim(x, exchange_why(x)->kind, 0);
-    enum circuit before = circuit_of(x->target);
     step_report(x, exchange_why(x)->kind);
-    look_at_circuit(x, before);
     return again ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
 

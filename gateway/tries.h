@@ -31,6 +31,12 @@ bool tries_pay(struct exchange *x, const struct target *next);
 /* What was learnt of the present target: the 95th percentile of its first token; 0 = nothing. */
 int64_t tries_first_p95_us(const struct exchange *x);
 
+/* How the circuit of the present target is: closed, where it has none. */
+enum circuit tries_circuit(const struct exchange *x);
+/* A try on it has failed by <fault> and that was reported; before, its circuit was <before>. Does
+ * it fail more than its siblings? When that, or its own failures, opened it, the log says so. */
+void tries_look_at_circuit(struct exchange *x, enum fault_kind fault, enum circuit before);
+
 /* The try has failed, and the client has seen nothing of it: go on or give up. */
 enum exchange_state tries_after_failure(struct exchange *x);
 
