@@ -208,9 +208,9 @@ static struct text counted_word(enum ledger_counted counted)
 }
 
 /* A line for people should not shout about what a client did wrong. */
-static struct text level_word(const struct ledger_row *row)
+static bool is_warning(const struct ledger_row *row)
 {
-    return row->status >= 500 ? TEXT("warn") : TEXT("info");
+    return row->status >= 500 || access_broke_off(row);
 }
 
 /* One member with a comma in front of it, or nothing where it has no value. A whole line is made of
@@ -229,7 +229,7 @@ __attribute__((always_inline)) static inline void put_field(struct pen *pen,
         *pen->at++ = '"';
         break;
     case ACCESS_LEVEL:
-        put_member(pen, STRING("level"), level_word(row));
+        put_member(pen, STRING("level"), is_warning(row) ? TEXT("warn") : TEXT("info"));
         break;
     case ACCESS_COMPONENT:
         PUT(pen, ",\"component\":\"access\"");
@@ -447,7 +447,7 @@ static void put_words(struct pen *pen, const struct ledger_row *row,
                       const struct access_extra *extra)
 {
     put_stamp(pen, row->started_us + row->duration_us);
-    put(pen, row->status >= 500 ? TEXT(" WARN access: ") : TEXT(" INFO access: "));
+    put(pen, is_warning(row) ? TEXT(" WARN access: ") : TEXT(" INFO access: "));
     put(pen, text_of(method_name(extra->method)));
     *pen->at++ = ' ';
     put_escaped(pen, extra->path);

@@ -36,6 +36,14 @@ struct access_extra {
     size_t field_count;
 };
 
+/* Did its answer, of status 200, break off, and was that the target's doing? An error that the
+ * target has said in its stream has no name in the row. */
+static inline bool access_broke_off(const struct ledger_row *row)
+{
+    return row->status == 200 && row->outcome == LEDGER_PARTIAL &&
+           (row->fault.len == 0 || text_starts(row->fault, TEXT("target_")));
+}
+
 /* Append one line with its newline, as JSON or as text; false when <out> has no room. */
 bool access_write(struct buffer *out, bool json, const struct ledger_row *row,
                   const struct access_extra *extra);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gateway/access.h"
 #include "gateway/base/json_write.h"
 #include "gateway/config/config.h"
 #include "gateway/genai.h"
@@ -234,7 +235,16 @@ static void close_span(struct json_write *json, struct text error)
     buffer_append_text(json->out, TEXT(","));
 }
 
-/* The call as its client has seen it. Of a server's span only 5xx are errors (semconv, HTTP). */
+/* Why the call is an error, or empty. Of a server's span only 5xx are (semconv, HTTP), and what
+ * broke off behind its head. */
+static struct text error_of(const struct ledger_row *row)
+{
+    if (access_broke_off(row))
+        return row->fault.len ? row->fault : text_of(fault_rule(FAULT_TARGET_ERROR)->name);
+    return row->status >= 500 || row->status == 499 ? row->fault : (struct text){"", 0};
+}
+
+/* The call as its client has seen it. */
 static void put_call(struct json_write *json, const struct trace *trace,
                      const struct trace_facts *facts)
 {
@@ -265,8 +275,7 @@ static void put_call(struct json_write *json, const struct trace *trace,
     put_count(json, "sluice.attempts", row->attempts);
     put_dollars(json, "sluice.cost_usd", row->cost_nanos);
     put_seconds(json, "sluice.overhead_s", row->overhead_us);
-    bool ours = row->status >= 500 || row->status == 499;
-    close_span(json, ours ? row->fault : (struct text){"", 0});
+    close_span(json, error_of(row));
 }
 
 static void put_usage(struct json_write *json, const struct ledger_row *row)
@@ -332,9 +341,11 @@ static void put_try(struct json_write *json, const struct trace *trace,
         put_usage(json, row);
     if (facts->content && i == teller(trace))
         put_content(json, facts->content);
-    close_span(json, !try->ended_us             ? TEXT("cancelled")
-                     : try->fault == FAULT_NONE ? (struct text){"", 0}
-                                                : text_of(fault_rule(try->fault)->name));
+    bool broke = answered && i + 1 == kept(trace) && access_broke_off(row);
+    close_span(json, !try->ended_us ? TEXT("cancelled")
+                     : broke        ? error_of(row)
+                     : answered     ? (struct text){"", 0}
+                                    : text_of(fault_rule(try->fault)->name));
 }
 
 bool trace_write_spans(const struct trace *trace, const struct trace_facts *facts,

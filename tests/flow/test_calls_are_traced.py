@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import json_format
 from harness import Sluice, chat_request, config_for, eventually, merged, model_for, run_cli
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from raw_upstream import Upstream, chat_body, openai_answer, stream_chat
+from raw_upstream import Upstream, chat_body, chat_chunk, openai_answer, stream_chat
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SERVER, CLIENT = 2, 3
@@ -177,6 +177,33 @@ def test_refusals_and_calls_that_are_left_are_told(upstream, collector):
                                    if attributes_of(s).get("http.response.status_code") == 499])
         assert attributes_of(left[0])["error.type"] == "client_gone"
         go.set()
+
+
+@pytest.mark.parametrize("says", [False, True], ids=["closes", "says an error"])
+def test_a_stream_that_breaks_off_is_an_error_of_both_spans(upstream, collector, says):
+    begun = threading.Event()
+
+    def answer(call):
+        call.begin_stream()
+        call.event(chat_chunk({"content": "half"}))
+        begun.wait(30)
+        if says:
+            call.event({"error": {"message": "no more", "type": "server_error"}})
+            call.end_stream()
+        else:
+            call.close()
+
+    upstream.answer = answer
+    with gate_for(upstream, collector) as gate:
+        client, response = gate.open_stream()
+        begun.set()
+        with client:
+            assert b"error" in b"".join(client.pieces(response))
+        span, (attempt,) = collector.wait(response)
+        assert span.status.code == attempt.status.code == 2
+        assert (attributes_of(span)["error.type"] == attributes_of(attempt)["error.type"]
+                == ("target_error" if says else "target_cut"))
+        assert attributes_of(span)["http.response.status_code"] == 200
 
 
 def test_what_is_not_taken_is_sent_again(upstream, collector):

@@ -52,3 +52,20 @@ def test_a_circuit_that_broken_streams_open_is_in_the_log(upstream, how):
             read_broken(gate)
         eventually(lambda: [line for line in gate.log_lines() if "fast-1 is left alone" in line.get("msg", "")],
                    what="the log says that its circuit is open")
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_its_access_line_is_a_warning(gate, upstream, how):
+    upstream.answer = breaking(how)
+    line = gate.access_line(read_broken(gate))
+    assert line["level"] == "warn" and line["status"] == 200 and line["outcome"] == "partial", line
+
+
+def test_one_that_its_client_leaves_is_none(gate, upstream):
+    upstream.answer = breaking("closes")
+    BEGUN.clear()
+    client, response = gate.open_stream()
+    client.close()
+    line = gate.access_line(response.header("x-request-id"))
+    BEGUN.set()
+    assert line["level"] == "info" and line["status"] == 499, line
