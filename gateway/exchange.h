@@ -261,6 +261,7 @@ struct exchange {
     struct guard_stream *guard_stream;
     struct buffer *guarded; /* what they have let pass and changed; in the arena, or NULL */
     bool guard_known, guard_blocked, guard_asked;
+    bool guard_begun; /* the client has the first text that they let pass */
 
     /* answers of others, and others of this one */
     struct replay *replay;
@@ -348,8 +349,9 @@ struct exchange {
     uint64_t whole_us;    /* the request was complete */
     uint64_t sent_us;     /* handed to the upstream */
     uint64_t answered_us; /* first byte of the upstream's answer */
-    uint64_t first_us;    /* first byte of the answer to the client */
-    uint64_t ours_us;     /* our own part, up to ours_until_us */
+    uint64_t first_us; /* first byte of the answer to the client; of a stream that guardrails hold
+                          back: first text */
+    uint64_t ours_us;  /* our own part, up to ours_until_us */
     uint64_t ours_until_us;
     int64_t started_wall_us;
     struct timer timer;

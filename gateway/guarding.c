@@ -279,6 +279,7 @@ void guarding_forget(struct exchange *x)
     if (x->guard_stream)
         guard_stream_free(x->guard_stream);
     x->guard_stream = NULL;
+    x->guard_begun = x->guard_begun && x->head_sent; /* another target may only go on with it */
     if (x->guarded)
         buffer_done(x->guarded);
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
@@ -105,6 +106,15 @@ void relay_pass_noted(struct exchange *x, const struct sse_event *event, bool la
     relay_pass_event(x, joined.raw, last);
 }
 
+/* The head and the role have gone long before: a client has waited for the first text. */
+static void note_first_text(struct exchange *x)
+{
+    if (x->guard_begun || !guard_stream_has_begun(x->guard_stream))
+        return;
+    x->guard_begun = true;
+    x->first_us = clock_now_us();
+}
+
 /* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or
  * is kept when it is the end. */
 void relay_leave_guarded(struct exchange *x)
@@ -127,6 +137,7 @@ void relay_leave_guarded(struct exchange *x)
         relay_hold(x);
     else
         relay_flush(x, false);
+    note_first_text(x);
     buffer_clear(x->guarded);
 }
 

@@ -109,6 +109,8 @@ bool guard_stream_end(struct guard_stream *stream, struct guard_verdict *verdict
 /* Does nothing leave before the end? Once false, it stays so: there was too much text, and the
  * webhooks' on_error said allow; they are not to be asked. */
 bool guard_stream_gathers(const struct guard_stream *stream);
+/* Has an event with text left (of one that gathers: has it been gathered)? */
+bool guard_stream_has_begun(const struct guard_stream *stream);
 /* Bytes held now; bounded by the window, the number of choices and the longest event. */
 size_t guard_stream_held(const struct guard_stream *stream);
 

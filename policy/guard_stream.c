@@ -61,6 +61,7 @@ struct guard_stream {
     size_t window;
     bool gathers; /* nothing leaves before the end */
     bool ended, finish_all;
+    bool text_left; /* an event with text has left */
     struct guard_verdict verdict;
     struct hunter *hunter;
     struct channel *channels[CHANNELS_MAX];
@@ -123,6 +124,11 @@ void guard_stream_free(struct guard_stream *stream)
 size_t guard_stream_held(const struct guard_stream *stream)
 {
     return stream->held_bytes + buffer_length(&stream->gathered);
+}
+
+bool guard_stream_has_begun(const struct guard_stream *stream)
+{
+    return stream->text_left;
 }
 
 /* ---------------------------------------------------------------------------- coming in */
@@ -450,6 +456,7 @@ static bool release(struct guard_stream *stream, struct buffer *out)
             stream->last = &stream->first;
         stream->held_bytes -= held->event.raw.len;
         passes = let_go(stream, held, stream->gathers ? &stream->gathered : out);
+        stream->text_left = stream->text_left || held->piece_count > 0;
         free_held(held);
     }
     return passes;

@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from harness import KEY_ACME, KEY_GLOBEX, Sluice, Upstream, chat_body, config_for, sse_events
+from harness import KEY_ACME, KEY_GLOBEX, Sluice, Upstream, chat_body, chat_chunk, config_for, sse_events
 
 SECRET = "sk-abcdefghijklmnopqrstuvwx"
 MARK = "[REDACTED:keys]"
@@ -264,3 +264,20 @@ def test_a_redacted_answer_may_be_longer_than_what_an_answer_may_be(upstream):
         assert got.status == 200 and len(got.body) > 10 << 20, got.status
         content = got.json["choices"][0]["message"]["content"]
         assert len(content) == 700 and all(part["text"] == "[REDACTED:key] " * 1000 for part in content)
+
+
+@pytest.mark.parametrize("model", ["fast", "slow"], ids=["window", "gathered"])
+def test_the_time_to_the_first_token_has_the_hold_in_it(gate, upstream_for_module, model):
+    def answer(call):
+        call.begin_stream()
+        call.event(chat_chunk({"role": "assistant", "content": ""}))
+        call.event(chat_chunk({"content": '{"a": 1}'}))
+        time.sleep(0.3)  # so long at least it is held: it may be the beginning of something
+        call.event(chat_chunk({}, finish="stop"))
+        call.event("[DONE]")
+        call.end_stream()
+
+    upstream_for_module.answer = answer
+    answer = gate.chat(model=model, stream=True)
+    assert answer.status == 200 and b"[DONE]" in answer.body
+    assert gate.access_line(answer.header("x-request-id"))["ttft_ms"] >= 300
