@@ -391,7 +391,10 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
     bool too_long = call.output_tokens > bound.output_tokens;
     if (call.stream)
         too_long = too_long && knows_bound(x) && answer_surely(&x->answer) <= bound.output_tokens;
-    usage->output_tokens = too_long ? bound.output_tokens : call.output_tokens;
+    int64_t output = too_long ? bound.output_tokens : call.output_tokens;
+    usage->audio_output_tokens = x->answer.sound_tokens;
+    output += x->answer.sound_tokens + x->answer.pictures * (int64_t)ESTIMATE_PICTURE_TOKENS;
+    usage->output_tokens = output > usage->output_tokens ? output : usage->output_tokens;
     if (usage->input_tokens == 0) /* some say this much at their beginning */
         usage->input_tokens = x->estimated ? x->estimate.input_mean : call.input_tokens;
 }

@@ -95,7 +95,8 @@ void reserve_bound(const struct exchange *x, struct usage *usage);
 /* Put in that, and what it costs at the present target: for the ledger's opening line, and for what
  * nobody sees the end of. */
 void reserve_row(const struct exchange *x, struct ledger_row *row);
-/* Put in what a call has likely used whose tokens nobody told. Of a stream what was seen tells. An
+/* Put in what a call has likely used whose tokens nobody told; <usage> is what was said of it
+ * before its end, which is the least. Of a stream what was seen tells. An
  * answer in one piece that was <cut> was not seen: it is taken for as long as such answers are. */
 void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
 /* Pieces that are priced one by one and booked where the answer does not say how many: images by

@@ -21,6 +21,7 @@
 #include "gateway/guarding.h"
 #include "gateway/job_desk.h"
 #include "gateway/mirror.h"
+#include "gateway/miscount.h"
 #include "gateway/objects.h"
 #include "gateway/own_prompt.h"
 #include "gateway/pages.h"
@@ -577,7 +578,8 @@ void step_count(struct exchange *x, struct ledger_row *row)
         return;
     if (x->answer.usage_seen) {
         row->usage = x->answer.usage;
-        row->counted = COUNTED_PROVIDER;
+        bool mended = miscount_mend(x, row->outcome != LEDGER_COMPLETE, &row->usage);
+        row->counted = mended ? COUNTED_ESTIMATE : COUNTED_PROVIDER;
     } else {
         row->usage = x->answer.usage; /* what it did say, if only of the input */
         reserve_expect(x, row->outcome != LEDGER_COMPLETE, &row->usage);

@@ -14,14 +14,27 @@ static void note_finish(struct answer *answer, struct text reason)
     answer->finish[reason.len] = '\0';
 }
 
+/* A picture comes whole; sound of 16 bits at 24 kHz has 25 tokens a second. */
+static void watch_media(struct answer *answer, struct text data)
+{
+    enum { SOUND_BYTES_OF_TOKEN = 2560 };
+    enum part_kind kind = gemini_media_kind(member_string(gemini_find(data, TEXT("mimeType"))));
+    if (kind == PART_IMAGE)
+        answer->pictures++;
+    else if (kind == PART_AUDIO)
+        answer_note_sound(answer, gemini_find(data, TEXT("data")).len, SOUND_BYTES_OF_TOKEN);
+}
+
 /* Bytes of text that a part has: what was written, and what a function is called with. */
-static int64_t content_of(struct text part)
+static int64_t watch_part(struct answer *answer, struct text part)
 {
     struct gemini_part look;
     gemini_part_look(part, &look);
     size_t bytes = look.text.len;
     if (look.call.at)
         bytes += gemini_find(look.call, TEXT("args")).len;
+    if (look.data.at)
+        watch_media(answer, look.data);
     return (int64_t)bytes;
 }
 
@@ -30,7 +43,7 @@ static void watch_content(struct answer *answer, struct text content)
     struct text parts = member_find(content, TEXT("parts")), part;
     int64_t bytes = 0;
     while (gemini_next(&parts, &part))
-        bytes += content_of(part);
+        bytes += watch_part(answer, part);
     if (bytes) {
         answer->events++;
         answer->content_bytes += bytes;

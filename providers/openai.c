@@ -11,11 +11,17 @@
  * colon, and judges by the name in front of it. */
 struct look {
     bool usage, error; /* such a member stands somewhere, and is not null */
+    bool spoken;       /* an object "audio" stands in it, whose "data" is sound */
     struct text finish;
     int64_t content_bytes;
+    size_t sound_bytes; /* of base64 */
 };
 
-enum key { KEY_OTHER, KEY_CONTENT, KEY_FINISH, KEY_USAGE, KEY_ERROR };
+enum key { KEY_OTHER, KEY_CONTENT, KEY_FINISH, KEY_USAGE, KEY_ERROR, KEY_AUDIO, KEY_DATA };
+
+/* A token is 50 ms of sound. Chats are streamed as 16 bits at 24 kHz; speech is MP3 unless it is
+ * asked for otherwise, of 160 kbit/s. */
+enum { CHAT_SOUND_BYTES = 3200, SPEECH_SOUND_BYTES = 1333 };
 
 static bool is_name(const char *begin, const char *quote, const char *name, size_t len)
 {
@@ -43,7 +49,9 @@ static enum key key_before(const char *begin, const char *quote)
     case 'l':
         return IS("refusal") ? KEY_CONTENT : KEY_OTHER;
     case 'a':
-        return IS("delta") ? KEY_CONTENT : KEY_OTHER;
+        return IS("delta") ? KEY_CONTENT : IS("data") ? KEY_DATA : KEY_OTHER;
+    case 'o':
+        return IS("audio") ? KEY_AUDIO : KEY_OTHER;
     case 'n':
         return IS("finish_reason") ? KEY_FINISH : KEY_OTHER;
     case 'e':
@@ -63,6 +71,7 @@ static const char *look_at_value(struct look *look, enum key key, const char *at
     if (*at != '"') {
         look->usage |= key == KEY_USAGE && *at == '{';
         look->error |= key == KEY_ERROR && *at == '{';
+        look->spoken |= key == KEY_AUDIO && *at == '{';
         return at;
     }
     const char *close = member_string_end(at, end);
@@ -73,6 +82,8 @@ static const char *look_at_value(struct look *look, enum key key, const char *at
         look->finish = (struct text){at + 1, (size_t)len};
     else if (key == KEY_ERROR)
         look->error |= len > 0;
+    else if (key == KEY_AUDIO || (key == KEY_DATA && look->spoken))
+        look->sound_bytes += (size_t)len;
     return close;
 }
 
@@ -124,6 +135,10 @@ static void note_content(struct answer *answer, int64_t bytes)
         return;
     answer->events++;
     answer->content_bytes += bytes;
+    if (answer->usage_seen) {
+        answer->late_events++;
+        answer->late_bytes += bytes;
+    }
 }
 
 /* A response object tells whether it is kept ("store"); when it does not, whoever set <owns>
@@ -169,6 +184,7 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text data)
     struct look look = {0};
     look_at(&look, data);
     note_content(answer, look.content_bytes);
+    answer_note_sound(answer, look.sound_bytes, CHAT_SOUND_BYTES);
     if (look.finish.len > 0) {
         note_finish(answer, look.finish);
         answer->ended = true; /* some servers send no [DONE] */
@@ -187,7 +203,7 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text data)
 
 static void read_response(struct answer *answer, struct text response)
 {
-    struct text name, value;
+    struct text name, value, tools = {NULL, 0};
     while (member_next(&response, &name, &value)) {
         if (text_equal(name, TEXT("id")))
             answer_note_id(answer, member_string(value));
@@ -197,7 +213,10 @@ static void read_response(struct answer *answer, struct text response)
             answer_note_service(answer, member_string(value));
         else if (text_equal(name, TEXT("usage")))
             openai_read_usage(answer, value);
+        else if (text_equal(name, TEXT("tool_usage")))
+            tools = value;
     }
+    openai_add_tools(answer, tools);
 }
 
 /* The event that ends a response: completed, incomplete (with a reason), failed, cancelled. */
@@ -239,6 +258,18 @@ static bool is_end_of_media(struct text type)
            text_equal(type, TEXT("image_edit.completed"));
 }
 
+/* A picture is paid for whole as soon as there is something of it. Several of a response each begin
+ * to be made, several of a call have a first part each. */
+static void note_picture(struct answer *answer, struct text type, struct text data)
+{
+    bool begins = text_equal(type, TEXT("response.image_generation_call.generating"));
+    if (text_ends(type, TEXT(".partial_image")))
+        begins = answer->pictures == 0 ||
+                 (answer->operation == OPERATION_IMAGE &&
+                  text_equal(member_find(data, TEXT("partial_image_index")), TEXT("0")));
+    answer->pictures += begins;
+}
+
 /* Of a responses, image, audio or realtime stream: what matters is in a few types of events. */
 static enum event_verdict watch_typed(struct answer *answer, struct text type, struct text data)
 {
@@ -247,10 +278,12 @@ static enum event_verdict watch_typed(struct answer *answer, struct text type, s
         struct look look = {0};
         look_at(&look, data);
         note_content(answer, look.content_bytes);
+        answer_note_sound(answer, look.sound_bytes, SPEECH_SOUND_BYTES);
         return EVENT_PASS;
     }
     if (text_equal(type, TEXT("error")))
         return fail(answer);
+    note_picture(answer, type, data);
     if (is_end_of_media(type))
         return end_media(answer, data);
     if (!text_starts(type, response))
@@ -340,6 +373,7 @@ enum want {
     WANT_META,
     WANT_SERVICE,
     WANT_DURATION,
+    WANT_TOOLS,
     WANTS
 };
 
@@ -348,6 +382,7 @@ static const struct text wants[WANTS] = {
     [WANT_ERROR] = {"error", 5},           [WANT_STORE] = {"store", 5},
     [WANT_STATUS] = {"status", 6},         [WANT_META] = {"meta", 4},
     [WANT_SERVICE] = {"service_tier", 12}, [WANT_DURATION] = {"duration", 8},
+    [WANT_TOOLS] = {"tool_usage", 10},
 };
 
 static void watch_body(struct answer *answer, const struct scan_value *values)
@@ -355,6 +390,8 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
     answer->ended = true;
     if (values[WANT_USAGE].kind == SCAN_OBJECT)
         openai_read_usage(answer, values[WANT_USAGE].raw);
+    if (values[WANT_TOOLS].kind == SCAN_OBJECT && answer->operation == OPERATION_RESPONSE)
+        openai_add_tools(answer, values[WANT_TOOLS].raw);
     if (values[WANT_META].kind == SCAN_OBJECT && answer->operation == OPERATION_RERANK)
         openai_read_meta(answer, values[WANT_META].raw);
     if (values[WANT_DURATION].kind != SCAN_ABSENT && answer->operation == OPERATION_TRANSCRIPTION)
@@ -392,6 +429,11 @@ void answer_note_id(struct answer *answer, struct text id)
         return;
     memcpy(answer->object_id, id.at, id.len);
     answer->object_id[id.len] = '\0';
+}
+
+void answer_note_sound(struct answer *answer, size_t bytes, int64_t of_token)
+{
+    answer->sound_tokens += ((int64_t)bytes + of_token - 1) / of_token;
 }
 
 void answer_note_service(struct answer *answer, struct text word)

@@ -20,6 +20,8 @@ void openai_read_usage(struct answer *answer, struct text usage);
 
 /* The `duration` of a transcript that has no usage: its seconds. Of tokens it says nothing. */
 void openai_read_duration(struct answer *answer, struct text duration);
+/* Add what the model's tools have used, after the usage was read: `tool_usage` of a response. */
+void openai_add_tools(struct answer *answer, struct text tools);
 
 /* The `meta` of a rerank answer in Cohere's form: billed_units.search_units. */
 void openai_read_meta(struct answer *answer, struct text meta);

@@ -94,16 +94,17 @@ static const struct group groups[] = {
 
 enum { FIGURES = sizeof(struct figures) / sizeof(int64_t), NO_RANK = 255 };
 
-/* Seconds may come with a fraction: they are priced by the begun second. */
-static bool count_seconds(struct text value, int64_t *count)
+/* A figure may come with a fraction: tokens as 1000.0, from servers whose numbers are all of that
+ * kind; seconds (<begun>) with any, for they are priced when they have begun. */
+static bool count_figure(struct text value, bool begun, int64_t *count)
 {
+    if (member_count(value, COUNT_MAX, count))
+        return true;
     size_t dot = text_find_byte(value, '.');
-    if (dot == SIZE_MAX)
-        return member_count(value, COUNT_MAX, count);
     int64_t fraction = 0;
-    struct text digits = text_head(text_from(value, dot + 1), 18);
-    if (!member_count(text_head(value, dot), COUNT_MAX - 1, count) ||
-        !member_count(digits, INT64_MAX, &fraction))
+    if (dot == SIZE_MAX ||
+        !member_count(text_head(text_from(value, dot + 1), 18), INT64_MAX, &fraction) ||
+        (fraction > 0 && !begun) || !member_count(text_head(value, dot), COUNT_MAX - 1, count))
         return false;
     *count += fraction > 0;
     return true;
@@ -120,8 +121,7 @@ static void take_figure(struct reading *reading, const struct figure_name *name,
     size_t figure = name->offset / sizeof(int64_t);
     int64_t count;
     bool is_seconds = name->offset == offsetof(struct figures, seconds);
-    if (name->rank >= reading->ranks[figure] ||
-        !(is_seconds ? count_seconds(value, &count) : member_count(value, COUNT_MAX, &count)))
+    if (name->rank >= reading->ranks[figure] || !count_figure(value, is_seconds, &count))
         return;
     memcpy((char *)&reading->figures + name->offset, &count, sizeof(count));
     reading->ranks[figure] = name->rank;
@@ -179,22 +179,25 @@ static int64_t unnamed_thoughts(const struct figures *f)
 {
     int64_t rest = f->total - or_zero(f->input) - or_zero(f->output);
     bool is_named = f->reasoning > 0 || f->seconds >= 0 || f->audio_input > 0;
-    return f->output < 0 || is_named || rest < 0 ? 0 : rest;
+    return f->input < 0 || f->output < 0 || is_named || rest < 0 ? 0 : rest;
 }
 
 /* Bring the figures into one form: parts are within their whole, reasoning is within the output.
  * <thinks>: it is an answer that may be thought about. */
-static void settle(const struct figures *given, bool thinks, struct usage *usage)
+static void settle(const struct figures *given, bool thinks, struct answer *answer)
 {
+    struct usage *usage = &answer->usage;
     struct figures figures = *given, *f = &figures;
     int64_t input = or_zero(f->input), output = or_zero(f->output);
     int64_t aside = or_zero(f->cached) + or_zero(f->cache_write);
     if (f->input < 0 && f->output < 0)
         input = or_zero(f->total); /* embeddings and rerank of some say only this */
+    else if (f->input < 0 && f->total > output)
+        input = f->total - output; /* it said something that is no count */
     else if (aside > 0 && f->total == input + output + aside)
         input += aside; /* Claude behind some gateways, whose prompt is without the cache */
     else if (thinks && unnamed_thoughts(f) > 0)
-        f->reasoning = unnamed_thoughts(f);
+        answer->guessed_tokens = f->reasoning = unnamed_thoughts(f);
     /* xAI's completion_tokens are without the reasoning: the total tells. So are those of Gemini
      * behind some gateways: there is more reasoning than output. */
     if (f->reasoning > output || (f->reasoning > 0 && f->total == input + output + f->reasoning))
@@ -236,9 +239,24 @@ void openai_read_usage(struct answer *answer, struct text usage)
                          figures->seconds >= 0 || figures->searches >= 0;
     if (!says_anything)
         return;
-    settle(figures, is_generative(answer->operation), &answer->usage);
+    answer->late_events = answer->late_bytes = answer->guessed_tokens = 0;
+    settle(figures, is_generative(answer->operation), answer);
     if (says_output || !is_generative(answer->operation))
         answer->usage_seen = true;
+    answer->input_unsaid = says_output && figures->input < 0 && answer->usage.input_tokens == 0;
+}
+
+/* Pictures that the model had made by another one: its tokens are in no other figure. */
+void openai_add_tools(struct answer *answer, struct text tools)
+{
+    struct text pictures = member_find(tools, TEXT("image_gen"));
+    int64_t input = 0, output = 0;
+    if (!answer->usage_seen || !pictures.len || pictures.at[0] != '{')
+        return;
+    member_count(member_find(pictures, TEXT("input_tokens")), COUNT_MAX, &input);
+    member_count(member_find(pictures, TEXT("output_tokens")), COUNT_MAX, &output);
+    answer->usage.input_tokens += input;
+    answer->usage.output_tokens += output;
 }
 
 /* Some put it into quotes. */
@@ -246,7 +264,7 @@ void openai_read_duration(struct answer *answer, struct text duration)
 {
     struct text quoted = member_string(duration);
     int64_t seconds;
-    if (!answer->usage_seen && count_seconds(quoted.at ? quoted : duration, &seconds))
+    if (!answer->usage_seen && count_figure(quoted.at ? quoted : duration, true, &seconds))
         answer->usage.units = seconds;
 }
 

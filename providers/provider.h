@@ -108,8 +108,14 @@ struct answer {
     struct usage usage;
     int64_t events;        /* events with content so far */
     int64_t content_bytes; /* bytes of text produced so far, as JSON writes them */
-    char finish[32];       /* reason, cut */
-    char *object_id;       /* ANSWER_ID_BYTES, lent by who wants to know; NULL = it is not read */
+    int64_t
+        sound_tokens;  /* of sound that a stream has shown so far, as its length in base64 says */
+    unsigned pictures; /* that a stream has shown something of so far */
+    bool input_unsaid; /* <usage_seen>, and of the prompt nothing that is a count */
+    int64_t late_events, late_bytes; /* of content that came behind the usage that was seen */
+    int64_t guessed_tokens; /* of the usage's output: by a total that does not say of what */
+    char finish[32];        /* reason, cut */
+    char *object_id;        /* ANSWER_ID_BYTES, lent by who wants to know; NULL = it is not read */
 };
 
 /* Note the provider's word for the tier of service that has made it; what is no such word says
@@ -118,6 +124,8 @@ void answer_note_service(struct answer *answer, struct text word);
 /* Note that the answer's object is called <id>. Ids that are longer than any in use are dropped,
  * not cut: a cut one would name something else. */
 void answer_note_id(struct answer *answer, struct text id);
+/* Note <bytes> of base64 of sound, of which <of_token> are a token. */
+void answer_note_sound(struct answer *answer, size_t bytes, int64_t of_token);
 /* Is the name of the answer's object known? */
 static inline bool answer_has_id(const struct answer *answer)
 {

@@ -102,7 +102,7 @@ bool scan_count(const struct scan_value *value, uint64_t max, uint64_t *count);
  * that are no object, or not JSON, give nothing and do no harm. Skips strings and arrays with
  * vector instructions; costs well under 1 ns per byte.
  */
-enum { TAP_WANTS_MAX = 8, TAP_VALUE_BYTES = 2048 };
+enum { TAP_WANTS_MAX = 9, TAP_VALUE_BYTES = 2048 };
 
 struct tap {
     const struct text *wants; /* borrowed, as long as the tap lives */
