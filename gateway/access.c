@@ -335,6 +335,8 @@ __attribute__((always_inline)) static inline void put_field(struct pen *pen,
     case ACCESS_UNITS:
         if (usage->units > 0)
             put_count_member(pen, NAME("units"), usage->units);
+        if (usage->searches > 0)
+            put_count_member(pen, NAME("searches"), usage->searches);
         break;
     case ACCESS_COUNTED:
         put_member(pen, STRING("counted"), counted_word(row->counted));

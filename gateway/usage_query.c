@@ -213,12 +213,15 @@ void call_write_members(const struct ledger_row *row, struct json_write *json)
     json_int_member(json, "input_tokens", usage->input_tokens);
     json_int_member(json, "cached_tokens", usage->cached_tokens);
     json_int_member(json, "cache_write_tokens", usage->cache_write_tokens);
+    json_int_member(json, "cache_write_1h_tokens", usage->cache_write_1h_tokens);
     json_int_member(json, "output_tokens", usage->output_tokens);
     json_int_member(json, "reasoning_tokens", usage->reasoning_tokens);
     json_int_member(json, "audio_input_tokens", usage->audio_input_tokens);
     json_int_member(json, "audio_output_tokens", usage->audio_output_tokens);
     json_int_member(json, "image_tokens", usage->image_tokens);
+    json_int_member(json, "image_output_tokens", usage->image_output_tokens);
     json_int_member(json, "units", usage->units);
+    json_int_member(json, "searches", usage->searches);
     json_text_member(json, "service_tier", text_of(service_tier_name(usage->service)));
     json_int_member(json, "price_version", row->price_version);
     json_int_member(json, "cost_nanos", row->cost_nanos);

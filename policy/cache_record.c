@@ -8,14 +8,14 @@
 
 enum {
     MAGIC_BYTES = 3,
-    /* All but the tier of service: what it cost stands beside them. */
+    /* All that is told to clients, but the tier of service: what it cost stands beside them. */
     USAGE_FIGURES = offsetof(struct usage, service) / sizeof(int64_t),
     FLAG_STREAM = 1,
 };
 
 static const char magic[MAGIC_BYTES] = {'s', 'a', '1'};
 
-_Static_assert(sizeof(struct usage) == 10 * sizeof(int64_t) &&
+_Static_assert(sizeof(struct usage) == 15 * sizeof(int64_t) &&
                    offsetof(struct usage, service) == 9 * sizeof(int64_t),
                "a new figure of usage needs a new magic");
 

@@ -10,10 +10,11 @@
 /* What we write. Older versions stay readable: a row in readers[] for each. */
 enum { VERSION = 1 };
 
-enum { CALL_NUMBERS = 19, CALL_TEXTS = 14, OBJECT_TEXTS = 5, VARINT_MAX = 10 };
+enum { CALL_NUMBERS = 23, CALL_TEXTS = 14, OBJECT_TEXTS = 5, VARINT_MAX = 10 };
 enum { FIXED_BYTES = RECORD_HEAD_BYTES + 2 };
-/* An object that nothing more is known of is written in the first version. */
-enum { OBJECT_VERSION = 2 };
+/* An object that nothing more is known of, and a call that has none of the figures that came later,
+ * is written in the first version. */
+enum { OBJECT_VERSION = 2, CALL_VERSION = 2 };
 
 _Static_assert(FIXED_BYTES + 1 + CALL_NUMBERS * VARINT_MAX + CALL_TEXTS * (1 + RECORD_TEXT_MAX) <=
                    RECORD_MAX_BYTES,
@@ -67,6 +68,20 @@ static char *put_usage(char *at, const struct usage *usage)
     return put_number(at, usage->units);
 }
 
+static bool has_more(const struct usage *usage)
+{
+    return usage->cache_write_1h_tokens > 0 || usage->image_output_tokens > 0 ||
+           usage->searches > 0 || usage->surcharge_percent > 0;
+}
+
+static char *put_more(char *at, const struct usage *usage)
+{
+    at = put_number(at, usage->cache_write_1h_tokens);
+    at = put_number(at, usage->image_output_tokens);
+    at = put_number(at, usage->searches);
+    return put_number(at, usage->surcharge_percent);
+}
+
 static char *put_call_texts(char *at, const struct ledger_row *row)
 {
     at = put_text(at, row->id);
@@ -88,8 +103,9 @@ static char *put_call_texts(char *at, const struct ledger_row *row)
 static char *put_call(char *at, enum record_kind kind, uint64_t opened,
                       const struct ledger_row *row)
 {
+    bool more = has_more(&row->usage);
     *at++ = (char)kind;
-    *at++ = VERSION;
+    *at++ = more ? CALL_VERSION : VERSION;
     *at++ = (char)((row->outcome & OUTCOME_MASK) | (row->counted & COUNTED_MASK) << COUNTED_SHIFT |
                    (row->stream ? STREAM_BIT : 0) |
                    (row->usage.service & SERVICE_MASK) << SERVICE_SHIFT);
@@ -104,7 +120,8 @@ static char *put_call(char *at, enum record_kind kind, uint64_t opened,
     at = put_number(at, row->ttft_us);
     at = put_number(at, row->duration_us);
     at = put_number(at, row->overhead_us);
-    return put_call_texts(at, row);
+    at = put_call_texts(at, row);
+    return more ? put_more(at, &row->usage) : at;
 }
 
 static uint32_t sum_of(const char *at, uint32_t length)
@@ -251,6 +268,8 @@ static void get_usage(struct reader *in, struct usage *usage)
     usage->audio_output_tokens = get_number(in);
     usage->image_tokens = get_number(in);
     usage->units = get_number(in);
+    usage->cache_write_1h_tokens = usage->image_output_tokens = 0;
+    usage->searches = usage->told_nanos = usage->surcharge_percent = 0;
 }
 
 static void get_call_texts(struct reader *in, struct ledger_row *row)
@@ -295,6 +314,16 @@ static void get_call_1(struct reader *in, struct record *record)
     get_call_texts(in, row);
 }
 
+static void get_call_2(struct reader *in, struct record *record)
+{
+    struct usage *usage = &record->row.usage;
+    get_call_1(in, record);
+    usage->cache_write_1h_tokens = get_number(in);
+    usage->image_output_tokens = get_number(in);
+    usage->searches = get_number(in);
+    usage->surcharge_percent = get_number(in);
+}
+
 static void get_object_1(struct reader *in, struct record *record)
 {
     struct object *object = &record->object;
@@ -332,6 +361,10 @@ static const struct {
     {RECORD_OWN,    2, get_object_2},
     {RECORD_HOLD,   1, get_call_1},
     {RECORD_RELEASE, 1, get_call_1},
+    {RECORD_OPEN,   2, get_call_2},
+    {RECORD_SETTLE, 2, get_call_2},
+    {RECORD_HOLD,   2, get_call_2},
+    {RECORD_RELEASE, 2, get_call_2},
 };
 /* clang-format on */
 

@@ -173,7 +173,8 @@ static int64_t bound_of(const struct usage *usage, const struct price *price)
     const struct price *asked = price_of_service(price, usage->service, &room);
     int64_t its = price_bound(asked, usage->input_tokens, usage->output_tokens, usage->units);
     int64_t standard = price_bound(price, usage->input_tokens, usage->output_tokens, usage->units);
-    return its > standard ? its : standard;
+    int64_t most = its > standard ? its : standard;
+    return price_bound_with(price, usage, most);
 }
 
 static int64_t cost_of(const struct ledger_row *row, const struct price *price)

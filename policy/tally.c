@@ -79,7 +79,7 @@ void tally_add_call(struct tally *tally, const struct ledger_row *row)
         [SUM_AUDIO_INPUT] = usage->audio_input_tokens,
         [SUM_AUDIO_OUTPUT] = usage->audio_output_tokens,
         [SUM_IMAGE] = usage->image_tokens,
-        [SUM_UNITS] = usage->units,
+        [SUM_UNITS] = sum_up(usage->units, usage->searches),
         [SUM_COST] = row->cost_nanos,
         [SUM_SAVED] = row->saved_nanos,
         [SUM_ESTIMATED] = row->counted == COUNTED_ESTIMATE,

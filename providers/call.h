@@ -37,9 +37,14 @@ struct usage {
     int64_t reasoning_tokens;
     int64_t audio_input_tokens;
     int64_t audio_output_tokens;
-    int64_t image_tokens;
-    int64_t units; /* what is priced by the piece: images, searches, seconds, characters */
+    int64_t image_tokens; /* of the input */
+    int64_t units;        /* what is priced by the piece: images, rankings, seconds, characters */
     enum service_tier service;
+    int64_t cache_write_1h_tokens; /* of cache_write_tokens: what is kept for an hour */
+    int64_t image_output_tokens;
+    int64_t searches;          /* of the web, by the provider */
+    int64_t told_nanos;        /* what the provider says that it costs; 0 = nothing; in no record */
+    int64_t surcharge_percent; /* on all tokens, for where they had to be made */
 };
 
 /* What kind of call it is: decides what is read from it and how its answer is watched. */
@@ -88,16 +93,19 @@ struct service_price {
 };
 
 /* Prices of a target in nano-dollars per million tokens (0.15 USD per million = 150,000,000), and
- * nano-dollars per request and per unit. */
+ * nano-dollars per request, per unit and per search. */
 struct price {
-    int64_t input, cached_input, cache_write, output, reasoning, audio_input, audio_output;
-    int64_t request, unit;
+    int64_t input, cached_input, cache_write, cache_write_1h, output, reasoning;
+    int64_t audio_input, audio_output, image_input, image_output;
+    int64_t request, unit, search;
     /* dearer (or cheaper) above a prompt length; 0 = no tier */
     int64_t tier_above_tokens, tier_input, tier_cached_input, tier_output;
     struct service_price services[SERVICE_TIERS]; /* of SERVICE_STANDARD: all 0 */
     uint32_t version; /* a checksum of the figures above: which price a row was rated with */
     bool known;
     bool standard_only; /* a dearer tier must not be asked for: what it costs is not known */
+    bool no_search;     /* nor a search */
+    bool is_told;       /* its answers say what they cost: that is booked where it is more */
 };
 
 /* -------------------------------------------------------------------------------- what it costs */
@@ -110,12 +118,17 @@ void price_seal(struct price *price);
  * once, over the whole call.
  *
  * A kind of token with the figure 0 has no price of its own and costs what its whole costs: cached,
- * cache-write and audio input tokens as input, reasoning and audio output tokens as output. So a
- * figure that nobody gave is never a gift. A negative figure means free of charge.
+ * cache-write, audio and image input tokens as input, reasoning, audio and image output tokens as
+ * output, a search as a unit. What is written for an hour costs twice the input where writing is
+ * dearer than input at all, else as what is written. So a figure that nobody gave is never a gift.
+ * A negative figure means free of charge.
  *
  * When the prompt is longer than tier_above_tokens, the whole call is rated at the tier's figures;
  * kinds that have none there rise in proportion with input or output. Counts below zero are zero;
  * parts that add up to more than their total are paid as reported.
+ *
+ * What the answer itself says that it costs is taken where it is more and <is_told>, but of what is
+ * free of charge by its price.
  *
  * usage->service has figures of its own, or else the standard ones: all kinds that have none there
  * rise or fall with input and output, above a prompt length, too.
@@ -132,10 +145,12 @@ const struct price *price_of_service(const struct price *price, enum service_tie
                                      struct price *room);
 
 /* The most that a call of at most so many tokens and units can cost in the standard tier: whatever
- * of them turns out to be cached, reasoning or audio, and on whichever side of a prompt length it
- * ends. */
+ * of them turns out to be cached, reasoning, audio or pictures, and on whichever side of a prompt
+ * length it ends. Searches come beside it. */
 int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);
+/* A <bound> in nano-dollars, with the surcharge and the searches of <usage>. */
+int64_t price_bound_with(const struct price *price, const struct usage *usage, int64_t bound);
 
-/* Is price_bound() of <other> never more than that of <price>, whatever the call? False, too, where
- * that depends on the call. */
+/* Are price_bound() and price_bound_with() of <other> never more than those of <price>, whatever
+ * the call? False, too, where that depends on the call. */
 bool price_covers(const struct price *price, const struct price *other);

@@ -153,11 +153,15 @@ static void read_price(struct text facts, struct price *price)
     *price = (struct price){.input = number(facts, "in", -1), .output = number(facts, "out", -1)};
     price->request = number(facts, "request", 0);
     price->unit = number(facts, "unit", 0);
+    price->search = number(facts, "search", 0);
     price->known = price->input >= 0 || price->output >= 0 || price->unit > 0;
     price->input = price->input < 0 ? 0 : price->input;
     price->output = price->output < 0 ? 0 : price->output;
     price->cached_input = number(facts, "cached", price->input);
     price->cache_write = number(facts, "write", price->input);
+    price->cache_write_1h = number(facts, "write_1h", 0);
+    price->image_input = number(facts, "image_in", price->input);
+    price->image_output = number(facts, "image_out", price->output);
     price->reasoning = number(facts, "reasoning", price->output);
     price->audio_input = number(facts, "audio_in", price->input);
     price->audio_output = number(facts, "audio_out", price->output);

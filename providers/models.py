@@ -14,7 +14,9 @@ prices are whole nano-dollars, per million tokens or per unit.
 
   context, longest   tokens of prompt and answer       in, out   input and output tokens
   cached, write      prompt cache: read, written       reasoning, audio_in, audio_out
+  write_1h           written for an hour               image_in, image_out
   request            per call                          unit      per image, second, character, query
+  search             per search of the web
   tier {above, in, out, cached}                        prices when the prompt is longer than <above>
   priority, flex, batch {in, out, cached}              prices in another tier of service
 """
@@ -24,10 +26,27 @@ import json
 import sys
 
 PRICES = {"in": "in", "out": "out", "cr": "cached", "cw": "write", "reason": "reasoning",
-          "ain": "audio_in", "aout": "audio_out"}
+          "ain": "audio_in", "aout": "audio_out", "cw1h": "write_1h", "imgtok_in": "image_in",
+          "imgtok_out": "image_out"}
 # What a call of that mode is counted in.
 UNITS = {"image": "image_out", "image-edit": "image_out", "transcription": "sec_in",
          "speech": "char_in", "rerank": "query", "ocr": "page", "video": "sec_out"}
+
+
+# What its answers are made of must have a price: what only has one for what it reads is unknown.
+GENERATIVE = ("chat", "completion", "responses", "image", "image-edit", "speech", "video")
+
+# Dollars per search of the web, which the collection does not have: as the providers publish it,
+# (provider, beginning of the model's name, dollars); the first that fits.
+#   docs.claude.com/en/docs/about-claude/pricing, "Web search tool": 10 per 1,000 searches
+#   platform.openai.com/docs/pricing, "Built-in tools": 10 per 1,000 calls; web search preview of
+#     models that do not reason: 25
+#   ai.google.dev/gemini-api/docs/pricing, "Grounding with Google Search": Gemini 3: 14 per 1,000
+#     queries; those before: 35 per 1,000 prompts, here of each query
+SEARCHES = (("anthropic", "claude", "0.010"), ("openai", "gpt-5", "0.010"),
+            ("openai", "o3", "0.010"), ("openai", "o4", "0.010"), ("openai", "gpt-4", "0.025"),
+            ("gemini", "gemini-3", "0.014"), ("gemini", "gemini", "0.035"),
+            ("vertex", "gemini-3", "0.014"), ("vertex", "gemini", "0.035"))
 
 
 # Whose zero is a price; elsewhere a list that says 0 and 0 means that nobody knew.
@@ -81,6 +100,23 @@ def services_of(model):
     return found
 
 
+def close_output(facts):
+    """A list has no price of text for what makes only pictures: all that it makes costs as those.
+    Elsewhere nobody knows what an answer costs, and then nothing is known of the price."""
+    if "image_out" in facts:
+        facts["out"] = facts["image_out"]
+        return
+    for name in PRICES.values():
+        facts.pop(name, None)
+
+
+def search_of(model):
+    for provider, begin, dollars in SEARCHES:
+        if model["p"] == provider and model["id"].startswith(begin):
+            return dollars
+    return None
+
+
 def facts_of(model):
     facts = {"mode": model["mode"]}
     for short, name in (("ctx", "context"), ("out", "longest")):
@@ -92,8 +128,13 @@ def facts_of(model):
     unit = model.get("unit", {})
     if "request" in unit:
         facts["request"] = nanos(unit["request"])
-    if UNITS.get(model["mode"]) in unit:
+    if UNITS.get(model["mode"]) in unit and "image_out" not in facts:  # those cost tokens
         facts["unit"] = nanos(unit[UNITS[model["mode"]]])
+    if model["mode"] in GENERATIVE and "out" not in facts and "unit" not in facts:
+        close_output(facts)
+    search = search_of(model)
+    if search and "out" in facts:
+        facts["search"] = nanos(decimal.Decimal(search))
     tier = tier_of(model)
     if tier:
         facts["tier"] = tier

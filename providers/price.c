@@ -33,6 +33,18 @@ static int64_t raised(int64_t figure, int64_t from, int64_t to)
     return scaled > INT64_MAX ? INT64_MAX : (int64_t)scaled;
 }
 
+/* The kinds that are a part of input or output rise and fall with it. */
+static void raise_kinds(const struct price *price, struct price *now)
+{
+    int64_t *const of_input[] = {&now->cache_write, &now->cache_write_1h, &now->audio_input,
+                                 &now->image_input};
+    int64_t *const of_output[] = {&now->reasoning, &now->audio_output, &now->image_output};
+    for (size_t i = 0; i < sizeof(of_input) / sizeof(of_input[0]); i++)
+        *of_input[i] = raised(*of_input[i], price->input, now->input);
+    for (size_t i = 0; i < sizeof(of_output) / sizeof(of_output[0]); i++)
+        *of_output[i] = raised(*of_output[i], price->output, now->output);
+}
+
 static struct price price_of_tier(const struct price *price)
 {
     struct price now = *price;
@@ -43,10 +55,7 @@ static struct price price_of_tier(const struct price *price)
     now.cached_input = price->tier_cached_input
                            ? price->tier_cached_input
                            : raised(price->cached_input, price->input, now.input);
-    now.cache_write = raised(price->cache_write, price->input, now.input);
-    now.audio_input = raised(price->audio_input, price->input, now.input);
-    now.reasoning = raised(price->reasoning, price->output, now.output);
-    now.audio_output = raised(price->audio_output, price->output, now.output);
+    raise_kinds(price, &now);
     return now;
 }
 
@@ -74,10 +83,7 @@ const struct price *price_of_service(const struct price *price, enum service_tie
     room->cached_input = service->cached_input
                              ? service->cached_input
                              : raised(price->cached_input, price->input, room->input);
-    room->cache_write = raised(price->cache_write, price->input, room->input);
-    room->audio_input = raised(price->audio_input, price->input, room->input);
-    room->reasoning = raised(price->reasoning, price->output, room->output);
-    room->audio_output = raised(price->audio_output, price->output, room->output);
+    raise_kinds(price, room);
     room->tier_input = raised(price->tier_input, price->input, room->input);
     room->tier_cached_input = raised(price->tier_cached_input, price->input, room->input);
     room->tier_output = raised(price->tier_output, price->output, room->output);
@@ -104,21 +110,39 @@ static void bill_add(unsigned __int128 *bill, uint64_t tokens, int64_t own, int6
         *bill = BILL_MAX;
 }
 
+/* What is written to be kept for an hour: Anthropic takes twice the input for it where it
+ * takes 1.25 times that for five minutes. */
+static int64_t written_1h(const struct price *price)
+{
+    if (price->cache_write_1h)
+        return price->cache_write_1h;
+    if (price->cache_write <= price->input)
+        return price->cache_write;
+    int64_t twice = price->input > INT64_MAX / 2 ? INT64_MAX : 2 * price->input;
+    return twice > price->cache_write ? twice : price->cache_write;
+}
+
 static void bill_input(unsigned __int128 *bill, const struct price *price,
                        const struct usage *usage)
 {
     uint64_t cached = at_least_zero(usage->cached_tokens);
     uint64_t written = at_least_zero(usage->cache_write_tokens);
+    uint64_t kept = smaller(at_least_zero(usage->cache_write_1h_tokens), written);
     uint64_t audio = at_least_zero(usage->audio_input_tokens);
+    uint64_t images = at_least_zero(usage->image_tokens);
     /* A total that is less than its parts is wrong; what was reported is paid. */
-    uint64_t rest = larger(at_least_zero(usage->input_tokens), larger(cached + written, audio));
+    uint64_t rest =
+        larger(at_least_zero(usage->input_tokens), larger(cached + written, audio + images));
     rest -= cached + written;
-    /* Audio may have been cached, too: then it is counted in both and paid once. */
+    /* Audio and pictures may have been cached, too: then they are counted in both and paid once. */
     audio = smaller(audio, rest);
+    images = smaller(images, rest - audio);
     bill_add(bill, cached, price->cached_input, price->input);
-    bill_add(bill, written, price->cache_write, price->input);
+    bill_add(bill, kept, written_1h(price), price->input);
+    bill_add(bill, written - kept, price->cache_write, price->input);
     bill_add(bill, audio, price->audio_input, price->input);
-    bill_add(bill, rest - audio, price->input, 0);
+    bill_add(bill, images, price->image_input, price->input);
+    bill_add(bill, rest - audio - images, price->input, 0);
 }
 
 static void bill_output(unsigned __int128 *bill, const struct price *price,
@@ -126,12 +150,47 @@ static void bill_output(unsigned __int128 *bill, const struct price *price,
 {
     uint64_t reasoning = at_least_zero(usage->reasoning_tokens);
     uint64_t audio = at_least_zero(usage->audio_output_tokens);
-    uint64_t rest = larger(at_least_zero(usage->output_tokens), larger(reasoning, audio));
+    uint64_t images = at_least_zero(usage->image_output_tokens);
+    uint64_t rest = larger(at_least_zero(usage->output_tokens), larger(reasoning, audio + images));
     rest -= reasoning;
     audio = smaller(audio, rest);
+    images = smaller(images, rest - audio);
     bill_add(bill, reasoning, price->reasoning, price->output);
     bill_add(bill, audio, price->audio_output, price->output);
-    bill_add(bill, rest - audio, price->output, 0);
+    bill_add(bill, images, price->image_output, price->output);
+    bill_add(bill, rest - audio - images, price->output, 0);
+}
+
+static unsigned __int128 pieces(int64_t count, int64_t figure)
+{
+    return (unsigned __int128)at_least_zero(count) * at_least_zero(figure);
+}
+
+static int64_t cut(unsigned __int128 nanos)
+{
+    return nanos > INT64_MAX ? INT64_MAX : (int64_t)nanos;
+}
+
+static int64_t searches_cost(const struct price *price, int64_t searches)
+{
+    return cut(pieces(searches, price->search ? price->search : price->unit));
+}
+
+static int64_t sum_of(int64_t a, int64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+static unsigned __int128 with_surcharge(unsigned __int128 bill, const struct usage *usage)
+{
+    uint64_t percent = smaller(at_least_zero(usage->surcharge_percent), 100);
+    return bill + (bill * percent + 99) / 100;
+}
+
+int64_t price_bound_with(const struct price *price, const struct usage *usage, int64_t bound)
+{
+    unsigned __int128 all = with_surcharge(at_least_zero(bound), usage);
+    return sum_of(cut(all), searches_cost(price, usage->searches));
 }
 
 /* What the bill comes to, rounded up to a whole nano, with what is paid by the piece. */
@@ -141,8 +200,7 @@ static int64_t bill_total(unsigned __int128 bill, const struct price *price, int
     /* Nearly every bill fits into 64 bits, where a division is cheap. */
     cost = cost >> 64 ? cost / TOKENS_PER_PRICE : (uint64_t)cost / TOKENS_PER_PRICE;
     cost += at_least_zero(price->request);
-    cost += (unsigned __int128)at_least_zero(units) * at_least_zero(price->unit);
-    return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
+    return cut(cost + pieces(units, price->unit));
 }
 
 /* Add <tokens> at <figure>; false: that does not fit. */
@@ -192,7 +250,12 @@ static int64_t large_cost(const struct price *price, const struct usage *usage)
     unsigned __int128 bill = 0;
     bill_input(&bill, now, usage);
     bill_output(&bill, now, usage);
-    return bill_total(bill, now, usage->units);
+    if (usage->surcharge_percent)
+        bill = with_surcharge(bill, usage);
+    int64_t cost = bill_total(bill, now, usage->units);
+    cost = sum_of(cost, searches_cost(price, usage->searches));
+    bool is_more = price->is_told && cost > 0 && usage->told_nanos > cost;
+    return is_more ? usage->told_nanos : cost;
 }
 
 int64_t price_expect(const struct price *price, int64_t input, int64_t cached, int64_t output)
@@ -207,7 +270,9 @@ int64_t price_expect(const struct price *price, int64_t input, int64_t cached, i
 int64_t price_cost(const struct price *price, const struct usage *usage)
 {
     if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
-        usage->audio_output_tokens | usage->units | (int64_t)usage->service)
+        usage->audio_output_tokens | usage->image_tokens | usage->image_output_tokens |
+        usage->units | usage->searches | usage->told_nanos | usage->surcharge_percent |
+        (int64_t)usage->service)
         return large_cost(price, usage);
     return price_expect(price, usage->input_tokens, usage->cached_tokens, usage->output_tokens);
 }
@@ -221,12 +286,14 @@ static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
 
 static int64_t dearest_input(const struct price *price)
 {
-    return dearest(price->input, price->cached_input, price->cache_write, price->audio_input);
+    int64_t most =
+        dearest(price->input, price->cached_input, price->cache_write, written_1h(price));
+    return dearest(most, price->audio_input, price->image_input, 0);
 }
 
 static int64_t dearest_output(const struct price *price)
 {
-    return dearest(price->output, price->reasoning, price->audio_output, 0);
+    return dearest(price->output, price->reasoning, price->audio_output, price->image_output);
 }
 
 /* All of it of the dearest kind, at the prices in force for a prompt of <level> tokens. */
@@ -256,9 +323,10 @@ int64_t price_bound(const struct price *price, int64_t input, int64_t output, in
     return below > bound ? below : bound;
 }
 
-/* What price_bound() reckons with: below the tier and above it. */
+/* What price_bound() and price_bound_with() reckon with: below the tier and above it. */
+enum { BOUND_FIGURES = 5 };
 struct bounds {
-    uint64_t of[2][4];
+    uint64_t of[2][BOUND_FIGURES];
 };
 
 static struct bounds bounds_of(const struct price *price)
@@ -271,6 +339,7 @@ static struct bounds bounds_of(const struct price *price)
         bounds.of[i][1] = at_least_zero(dearest_output(levels[i]));
         bounds.of[i][2] = at_least_zero(levels[i]->request);
         bounds.of[i][3] = at_least_zero(levels[i]->unit);
+        bounds.of[i][4] = at_least_zero(levels[i]->search ? levels[i]->search : levels[i]->unit);
     }
     return bounds;
 }
@@ -279,7 +348,7 @@ bool price_covers(const struct price *price, const struct price *other)
 {
     struct bounds a = bounds_of(price), b = bounds_of(other);
     bool same = price->tier_above_tokens == other->tier_above_tokens, above = true;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < BOUND_FIGURES; i++) {
         same = same && a.of[0][i] == b.of[0][i] && a.of[1][i] == b.of[1][i];
         above = above && smaller(a.of[0][i], a.of[1][i]) >= larger(b.of[0][i], b.of[1][i]);
     }
@@ -302,14 +371,19 @@ void price_seal(struct price *price)
         price->unit,        price->tier_above_tokens, price->tier_input,   price->tier_cached_input,
         price->tier_output,
     };
-    char bytes[sizeof(figures) + sizeof(price->services)];
+    /* What has none of these keeps the version that it always had; that goes for tiers, too. */
+    const int64_t later[] = {price->cache_write_1h, price->image_input, price->image_output,
+                             price->search};
+    char bytes[sizeof(figures) + sizeof(price->services) + sizeof(later)];
     size_t len = put_figures(bytes, figures, sizeof(figures) / sizeof(figures[0]));
     for (enum service_tier tier = SERVICE_STANDARD; tier < SERVICE_TIERS; tier++) {
         const struct service_price *service = &price->services[tier];
         const int64_t more[] = {service->input, service->cached_input, service->output};
-        if (has_service(price, tier)) /* what has none keeps the version that it always had */
+        if (has_service(price, tier))
             len += put_figures(bytes + len, more, sizeof(more) / sizeof(more[0]));
     }
+    if (later[0] | later[1] | later[2] | later[3])
+        len += put_figures(bytes + len, later, sizeof(later) / sizeof(later[0]));
     price->version = hash_crc32((struct text){bytes, len});
 }
 

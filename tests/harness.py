@@ -240,6 +240,7 @@ LINE_NUMBERS = (
     "opened", "started_us", "status", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "image_tokens", "units", "price_version",
     "cost_nanos", "saved_nanos", "attempts", "ttft_us", "duration_us", "overhead_us")
+LATER_NUMBERS = ("cache_write_1h_tokens", "image_output_tokens", "searches", "surcharge_percent")  # version 2
 SERVICE_TIERS = ("standard", "priority", "flex", "batch")
 LINE_TEXTS = (
     "id", "tenant", "key", "user", "tags", "model", "target", "provider", "upstream_model", "dialect",
@@ -263,27 +264,31 @@ def read_journal(path, word):
     return bodies
 
 
+def read_number(line, at):
+    number = shift = 0
+    while True:
+        number |= (line[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if line[at - 1] < 0x80:
+            return number, at
+
+
 def read_ledger_line(line):
     """A settled call as docs/LEDGER.md lays it down: a second reading of the format, on purpose."""
     kind, version, facts = line[:3]
-    assert (kind, version) == (2, 1), line[:3]
+    assert kind == 2 and version in (1, 2), line[:3]
     row = {"outcome": OUTCOMES[facts & 3], "counted": COUNTED[facts >> 2 & 3], "stream": bool(facts & 16),
            "service_tier": SERVICE_TIERS[facts >> 5 & 3]}
     at = 3
     for name in LINE_NUMBERS:
-        number = shift = 0
-        while True:
-            byte = line[at]
-            at += 1
-            number |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        row[name] = number
+        row[name], at = read_number(line, at)
     for name in LINE_TEXTS:
         length = line[at]
         row[name] = line[at + 1 : at + 1 + length].decode("utf-8", "replace")
         at += 1 + length
+    for name in LATER_NUMBERS:
+        row[name], at = read_number(line, at) if version == 2 else (0, at)
     assert at == len(line), "bytes behind a line"
     return row
 

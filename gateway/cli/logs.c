@@ -270,11 +270,14 @@ static void print_tokens(struct text row)
         const char *member, *name;
     } parts[] = {{"cached_tokens", "of the input cached"},
                  {"cache_write_tokens", "of the input written to the cache"},
+                 {"cache_write_1h_tokens", "of these for an hour"},
                  {"reasoning_tokens", "of the output reasoning"},
                  {"audio_input_tokens", "audio in"},
                  {"audio_output_tokens", "audio out"},
                  {"image_tokens", "of images"},
-                 {"units", "units"}};
+                 {"image_output_tokens", "of pictures made"},
+                 {"units", "units"},
+                 {"searches", "searches"}};
     char room[WORD_BYTES];
     printf("tokens   %" PRId64 " in, %" PRId64 " out", cli_member_int(row, "input_tokens"),
            cli_member_int(row, "output_tokens"));

@@ -236,6 +236,7 @@ static const struct option store[] = {
 static const struct option price_cap[] = {
     {.name = "input", .type = OPTION_PRICE, .where = ROOT(price_cap.input), .required = true, .help = "USD per million tokens."},
     {.name = "output", .type = OPTION_PRICE, .where = ROOT(price_cap.output), .required = true, .help = "USD per million tokens."},
+    {.name = "search", .type = OPTION_PRICE, .where = ROOT(price_cap.search), .fallback = "0", .help = "USD per search of the web; 0: calls that may search are kept from targets where its price is unknown."},
     {0},
 };
 
@@ -384,12 +385,16 @@ const struct option price_options[] = {
     {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.input), .fallback = "0", .help = "USD per million tokens."},
     {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.cached_input), .fallback = "0", .help = "0: as input."},
     {.name = "cache_write", .type = OPTION_PRICE, .where = TARGET(target.price.cache_write), .fallback = "0", .help = "0: as input."},
+    {.name = "cache_write_1h", .type = OPTION_PRICE, .where = TARGET(target.price.cache_write_1h), .fallback = "0", .help = "0: twice the input at Anthropic, and elsewhere if cache_write is more than input; else as cache_write."},
     {.name = "output", .type = OPTION_PRICE, .where = TARGET(target.price.output), .fallback = "0", .help = "USD per million tokens."},
     {.name = "reasoning", .type = OPTION_PRICE, .where = TARGET(target.price.reasoning), .fallback = "0", .help = "0: as output."},
     {.name = "audio_input", .type = OPTION_PRICE, .where = TARGET(target.price.audio_input), .fallback = "0", .help = "0: as input."},
     {.name = "audio_output", .type = OPTION_PRICE, .where = TARGET(target.price.audio_output), .fallback = "0", .help = "0: as output."},
+    {.name = "image_input", .type = OPTION_PRICE, .where = TARGET(target.price.image_input), .fallback = "0", .help = "0: as input."},
+    {.name = "image_output", .type = OPTION_PRICE, .where = TARGET(target.price.image_output), .fallback = "0", .help = "0: as output."},
     {.name = "request", .type = OPTION_PRICE, .where = TARGET(target.price.request), .fallback = "0", .help = "USD per call."},
-    {.name = "unit", .type = OPTION_PRICE, .where = TARGET(target.price.unit), .fallback = "0", .help = "USD per image, search, second, character."},
+    {.name = "unit", .type = OPTION_PRICE, .where = TARGET(target.price.unit), .fallback = "0", .help = "USD per image, ranking, second, character."},
+    {.name = "search", .type = OPTION_PRICE, .where = TARGET(target.price.search), .fallback = "0", .help = "USD per search of the web that the provider makes; left out: as unit, and without that unknown (ledger.unknown_price)."},
     {.name = "priority", .type = OPTION_SECTION, .inner = priority, .help = "Prices in the tier of service that OpenAI and Gemini call priority, and Anthropic fast mode."},
     {.name = "flex", .type = OPTION_SECTION, .inner = flex, .help = "Prices in the tier flex; without them it is booked as the standard one."},
     {.name = "batch", .type = OPTION_SECTION, .inner = batch_price, .help = "Prices of batches; without them they are booked as other calls."},

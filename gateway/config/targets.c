@@ -399,6 +399,33 @@ static void price_services(const struct document *document, const struct provide
     priority->output = cap->output > price->output ? cap->output : price->output;
 }
 
+/* What writing for an hour costs, where nobody says: Anthropic takes twice the input. */
+static void price_hour(const struct provider_type *type, struct price *price)
+{
+    if (!price->cache_write_1h && price->input > 0 && text_equal(type->dialect, TEXT("anthropic")))
+        price->cache_write_1h = price->input > INT64_MAX / 2 ? INT64_MAX : 2 * price->input;
+}
+
+/* Whose answers say what they cost (openrouter.ai/docs, "Usage accounting"; docs.perplexity.ai). */
+static bool is_told(const struct provider_type *type)
+{
+    return text_equal(type->catalogue, TEXT("openrouter")) ||
+           text_equal(type->catalogue, TEXT("perplexity"));
+}
+
+/* What a search costs where nobody says is as unknown as any other price. */
+static void price_search(const struct document *document, const struct provider_type *type,
+                         bool said, struct price *price)
+{
+    price->is_told = is_told(type);
+    if (said || price->is_told || price->search || price->unit || type->is_own || type->is_mock)
+        return;
+    if (document->unknown_price == PRICE_CAP)
+        price->search = document->price_cap.search;
+    price->no_search = document->unknown_price == PRICE_REJECT ||
+                       (document->unknown_price == PRICE_CAP && !price->search);
+}
+
 bool config_price(const struct config *config, const struct provider_type *type, struct text model,
                   struct price *price)
 {
@@ -413,6 +440,8 @@ bool config_price(const struct config *config, const struct provider_type *type,
             *price = document->price_cap;
     }
     price_services(document, type, price);
+    price_hour(type, price);
+    price_search(document, type, false, price);
     price_seal(price);
     return price->known || document->unknown_price != PRICE_REJECT;
 }
@@ -425,6 +454,9 @@ static void resolve_price(struct document *document, struct target_draft *draft,
     if (node && node->kind == NODE_MAP) {
         target->price.known = true;
         price_services(document, provider->resolved, &target->price);
+        price_hour(provider->resolved, &target->price);
+        price_search(document, provider->resolved,
+                     node_find(node, "search") || node_find(node, "unit"), &target->price);
         price_seal(&target->price);
         if (!node->first)
             problem_at_value(document, node, SEVERITY_ERROR,

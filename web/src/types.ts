@@ -38,8 +38,8 @@ export interface SeriesLine { name: string; total: number | null; points: [numbe
 export interface Call {
   id: string; started_at: string; tenant: string; key: string; user: string; tags: string; operation: string; dialect: string; model: string
   target: string; provider: string; upstream_model: string; upstream_dialect: string; status: number; outcome: string; error: string; finish: string
-  stream: boolean; counted: string; input_tokens: number; cached_tokens: number; cache_write_tokens: number; output_tokens: number
-  reasoning_tokens: number; audio_input_tokens: number; audio_output_tokens: number; image_tokens: number; units: number
+  stream: boolean; counted: string; input_tokens: number; cached_tokens: number; cache_write_tokens: number; cache_write_1h_tokens: number; output_tokens: number
+  reasoning_tokens: number; audio_input_tokens: number; audio_output_tokens: number; image_tokens: number; image_output_tokens: number; units: number; searches: number
   cost_nanos: number; saved_nanos: number; attempts: number; ttft_us: number; duration_us: number; overhead_us: number
   decision?: Decision | null
   content?: Content | null

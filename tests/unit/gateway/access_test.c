@@ -99,7 +99,7 @@ static void test_each_field(void **state)
     (void)state;
     struct ledger_row row = usual_row();
     row.tags = row.upstream_model = row.fault = TEXT("x");
-    row.usage = (struct usage){1, 2, 3, 4, 5, 6, 7, 8, 9, SERVICE_FLEX};
+    row.usage = (struct usage){1, 2, 3, 4, 5, 6, 7, 8, 9, SERVICE_FLEX, 10, 11, 12, 0, 0};
     struct access_extra extra = {.trace_id = TEXT("t"),
                                  .peer = TEXT("p"),
                                  .listener = TEXT("l"),
@@ -222,7 +222,8 @@ static void test_longest_line_fits(void **state)
                              .cost_nanos = INT64_MAX};
     row.duration_us = 1000;
     row.usage = (struct usage){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-                               INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, SERVICE_PRIORITY};
+                               INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, SERVICE_PRIORITY,
+                               INT64_MAX, INT64_MAX, INT64_MAX, 0,         0};
     struct access_extra extra = {.trace_id = t,
                                  .peer = t,
                                  .listener = t,

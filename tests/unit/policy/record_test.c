@@ -99,6 +99,28 @@ static size_t write_row(const struct ledger_row *row)
     return length;
 }
 
+/* What came later is in lines of their own version; others are as they always were. */
+static void later_figures_come_back(void **state)
+{
+    (void)state;
+    struct ledger_row row = full_row();
+    struct record record;
+    write_row(&row);
+    assert_int_equal(bytes[RECORD_HEAD_BYTES + 1], 1);
+    row.usage.cache_write_1h_tokens = 3;
+    row.usage.image_output_tokens = INT64_MAX;
+    row.usage.searches = 12;
+    row.usage.surcharge_percent = 10;
+    write_row(&row);
+    assert_int_equal(bytes[RECORD_HEAD_BYTES + 1], 2);
+    assert_int_equal(record_read(bytes, sizeof(bytes), &record), RECORD_HERE);
+    assert_same_row(&row, &record.row);
+    assert_int_equal(record.row.usage.cache_write_1h_tokens, 3);
+    assert_true(record.row.usage.image_output_tokens == INT64_MAX);
+    assert_int_equal(record.row.usage.searches, 12);
+    assert_int_equal(record.row.usage.surcharge_percent, 10);
+}
+
 static void a_row_comes_back_as_it_was(void **state)
 {
     (void)state;
@@ -154,7 +176,8 @@ static void long_texts_are_cut_and_the_longest_row_fits(void **state)
                              true,
                              LEDGER_LOST,
                              COUNTED_ESTIMATE,
-                             {most, most, most, most, most, most, most, most, most, SERVICE_BATCH},
+                             {most, most, most, most, most, most, most, most, most, SERVICE_BATCH,
+                              most, most, most, 0, most},
                              UINT32_MAX,
                              most,
                              most,
@@ -281,6 +304,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_row_comes_back_as_it_was),
+        cmocka_unit_test(later_figures_come_back),
         cmocka_unit_test(a_body_alone_can_be_read),
         cmocka_unit_test(long_texts_are_cut_and_the_longest_row_fits),
         cmocka_unit_test(what_is_negative_is_written_as_zero),

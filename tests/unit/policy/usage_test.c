@@ -403,7 +403,7 @@ static void make_version_1(void)
 
 static void assert_is_version_1_call(const struct usage_row *row)
 {
-    const struct usage expected = {2, 3, 4, 5, 6, 7, 8, 9, 10, SERVICE_STANDARD};
+    const struct usage expected = {2, 3, 4, 5, 6, 7, 8, 9, 10, SERVICE_STANDARD, 0, 0, 0, 0, 0};
     assert_int_equal(row->requests, 1);
     assert_memory_equal(&row->usage, &expected, offsetof(struct usage, service));
     assert_int_equal(row->usage.service, expected.service);

@@ -67,6 +67,14 @@ static void knows_prices_exactly(void **state)
     assert_int_equal(price.reasoning, price.output);
     assert_int_equal(facts.context_tokens, 128000);
     assert_string_equal(facts.mode, "chat");
+    assert_true(find("openai", "gpt-image-1", &facts, &price)); /* it makes only pictures */
+    assert_true(price.known);
+    assert_int_equal(price.image_input, 10000000000);
+    assert_int_equal(price.image_output, 40000000000);
+    assert_int_equal(price.output, price.image_output);
+    assert_true(find("azure", "curie", &facts, &price) && !price.known); /* of what it says */
+    assert_true(find("anthropic", "claude-opus-4-5", &facts, &price));
+    assert_int_equal(price.search, 10000000);
     assert_true(find("openai", "text-embedding-3-small", &facts, &price));
     assert_int_equal(price.input, 20000000);
     assert_true(find("openai", "tts-1", &facts, &price)); /* 15 dollars per million characters */

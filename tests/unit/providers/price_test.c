@@ -80,6 +80,77 @@ static void every_kind_has_its_own_price(void **state)
                                               20 * 5000 + 15 * 6000 + 25 * 80000 + 7 + 3 * 1000);
 }
 
+static void pictures_have_their_own_price(void **state)
+{
+    (void)state;
+    struct price price = {.input = MILLI(5000),
+                          .output = MILLI(10000),
+                          .image_input = MILLI(8000),
+                          .image_output = MILLI(30000)};
+    struct usage usage = {
+        .input_tokens = 100, .image_tokens = 60, .output_tokens = 50, .image_output_tokens = 45};
+    assert_int_equal(cost(&price, usage), 40 * 5000 + 60 * 8000 + 5 * 10000 + 45 * 30000);
+    assert_int_equal(price_bound(&price, 100, 50, 0), 100 * 8000 + 50 * 30000);
+    price.image_input = price.image_output = 0;
+    assert_int_equal(cost(&price, usage), 100 * 5000 + 50 * 10000);
+}
+
+static void what_is_kept_for_an_hour_costs_more_to_write(void **state)
+{
+    (void)state;
+    struct price price = {.input = MILLI(3000), .cache_write = MILLI(3750)};
+    struct usage usage = {
+        .input_tokens = 1000, .cache_write_tokens = 600, .cache_write_1h_tokens = 200};
+    assert_int_equal(cost(&price, usage), 400 * 3000 + 400 * 3750 + 200 * 6000);
+    assert_int_equal(price_bound(&price, 1000, 0, 0), 1000 * 6000);
+    price.cache_write_1h = MILLI(7000);
+    assert_int_equal(cost(&price, usage), 400 * 3000 + 400 * 3750 + 200 * 7000);
+    price.cache_write = price.cache_write_1h = 0; /* where writing is no dearer */
+    assert_int_equal(cost(&price, usage), 1000 * 3000);
+    assert_int_equal(price_bound(&price, 1000, 0, 0), 1000 * 3000);
+    usage.cache_write_1h_tokens = 5000; /* no more than was written */
+    assert_int_equal(cost(&price, usage), 1000 * 3000);
+}
+
+static void searches_are_paid_beside_the_tokens(void **state)
+{
+    (void)state;
+    struct price price = {.input = MILLI(1000), .unit = 7, .search = 10};
+    struct usage usage = {.input_tokens = 100, .units = 2, .searches = 3};
+    assert_int_equal(cost(&price, usage), 100 * 1000 + 2 * 7 + 3 * 10);
+    assert_int_equal(price_bound_with(&price, &usage, 500), 530);
+    price.search = 0;
+    assert_int_equal(cost(&price, usage), 100 * 1000 + 2 * 7 + 3 * 7);
+    usage = (struct usage){.searches = INT64_MAX};
+    price.search = INT64_MAX;
+    assert_true(cost(&price, usage) == INT64_MAX);
+    assert_true(price_bound_with(&price, &usage, INT64_MAX) == INT64_MAX);
+}
+
+static void a_surcharge_is_on_the_tokens(void **state)
+{
+    (void)state;
+    struct price price = {.input = MILLI(1000), .output = MILLI(5000), .request = 7, .search = 10};
+    struct usage usage = {
+        .input_tokens = 100, .output_tokens = 10, .searches = 1, .surcharge_percent = 10};
+    assert_int_equal(cost(&price, usage), 110 * 1000 + 11 * 5000 + 7 + 10);
+    assert_int_equal(price_bound_with(&price, &usage, 1000), 1110);
+}
+
+static void what_it_is_told_to_cost_counts_where_it_is_more(void **state)
+{
+    (void)state;
+    struct usage usage = {.input_tokens = 1000, .told_nanos = 200000};
+    struct price told = mini;
+    assert_int_equal(cost(&mini, usage), 150000);
+    told.is_told = true;
+    assert_int_equal(cost(&told, usage), 200000);
+    usage.told_nanos = 100000;
+    assert_int_equal(cost(&told, usage), 150000);
+    told.input = 0;
+    assert_int_equal(cost(&told, usage), 0);
+}
+
 static void a_fraction_of_a_nano_is_rounded_up_once(void **state)
 {
     (void)state;
@@ -141,7 +212,8 @@ static void it_saturates_and_never_wraps(void **state)
                          .tier_input = INT64_MAX,
                          .tier_output = INT64_MAX};
     struct usage all = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-                        INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, SERVICE_STANDARD};
+                        INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, SERVICE_STANDARD,
+                        INT64_MAX, INT64_MAX, INT64_MAX, 0,         0};
     assert_true(cost(&dear, all) == INT64_MAX);
     assert_true(cost(&mini, all) == INT64_MAX);
     assert_true(cost(&dear, (struct usage){.output_tokens = 1000001}) == INT64_MAX);
@@ -159,7 +231,8 @@ static void it_saturates_and_never_wraps(void **state)
 static void nonsense_is_never_negative_and_never_free(void **state)
 {
     (void)state;
-    struct usage less = {INT64_MIN, -1, -1, -5, -1, -1, -1, -1, -1, SERVICE_STANDARD};
+    struct usage less = {INT64_MIN,        -1, -1, -5, -1, -1, -1, -1, -1,
+                         SERVICE_STANDARD, -1, -1, -1, -1, -1};
     assert_int_equal(cost(&mini, less), 0);
     assert_int_equal(cost(&(struct price){.input = -5, .output = -5, .request = -1, .unit = -1},
                           (struct usage){.input_tokens = 10, .output_tokens = 10, .units = 10}),
@@ -273,19 +346,12 @@ static void the_version_tells_prices_apart(void **state)
     b.known = false; /* no figure */
     price_seal(&b);
     assert_int_equal(a.version, b.version);
-    int64_t *figures[] = {&c.input,
-                          &c.cached_input,
-                          &c.cache_write,
-                          &c.output,
-                          &c.reasoning,
-                          &c.audio_input,
-                          &c.audio_output,
-                          &c.request,
-                          &c.unit,
-                          &c.tier_input,
-                          &c.tier_above_tokens,
-                          &c.tier_output,
-                          &c.tier_cached_input};
+    int64_t *figures[] = {&c.input,        &c.cached_input,     &c.cache_write,
+                          &c.output,       &c.reasoning,        &c.audio_input,
+                          &c.audio_output, &c.request,          &c.unit,
+                          &c.search,       &c.cache_write_1h,   &c.image_input,
+                          &c.image_output, &c.tier_input,       &c.tier_above_tokens,
+                          &c.tier_output,  &c.tier_cached_input};
     for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {
         uint32_t before = c.version;
         *figures[i] += (int64_t)1 << 40;
@@ -382,6 +448,11 @@ int main(void)
         cmocka_unit_test(a_tier_of_service_is_dearer_above_a_prompt_length_too),
         cmocka_unit_test(words_for_tiers_are_known),
         cmocka_unit_test(tiers_of_service_are_in_the_version),
+        cmocka_unit_test(pictures_have_their_own_price),
+        cmocka_unit_test(what_is_kept_for_an_hour_costs_more_to_write),
+        cmocka_unit_test(searches_are_paid_beside_the_tokens),
+        cmocka_unit_test(a_surcharge_is_on_the_tokens),
+        cmocka_unit_test(what_it_is_told_to_cost_counts_where_it_is_more),
         cmocka_unit_test(tokens_times_price),
         cmocka_unit_test(cached_tokens_are_part_of_the_input),
         cmocka_unit_test(a_part_without_a_price_costs_what_the_whole_costs),
