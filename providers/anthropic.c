@@ -31,9 +31,11 @@ static void figures_of(const struct usage *usage, struct anthropic_figures *figu
         .input = usage->input_tokens - usage->cached_tokens - usage->cache_write_tokens,
         .cached = usage->cached_tokens,
         .cache_write = usage->cache_write_tokens,
+        .write_1h = usage->cache_write_1h_tokens,
         .output = usage->output_tokens,
         .thinking = usage->reasoning_tokens,
-        .searches = usage->units,
+        .searches = usage->searches,
+        .surcharge = usage->surcharge_percent,
     };
 }
 

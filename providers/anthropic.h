@@ -152,7 +152,8 @@ bool anthropic_read_proof(struct text inner, struct anthropic_proof *proof);
 
 /* What was said of tokens, as it was said; -1 = nothing. */
 struct anthropic_figures {
-    int64_t input, cached, cache_write, output, thinking, searches;
+    int64_t input, cached, cache_write, write_1h, output, thinking, searches;
+    int64_t surcharge; /* percent */
 };
 
 void anthropic_figures_clear(struct anthropic_figures *figures);

@@ -9,9 +9,12 @@
 /* No call has more of anything; what claims to is nonsense. */
 static const int64_t COUNT_MAX = INT64_C(1000000000000);
 
+/* "inference_geo": "us" makes all tokens dearer (docs.claude.com, "Pricing", "Data residency"). */
+enum { REGION_PERCENT = 10 };
+
 void anthropic_figures_clear(struct anthropic_figures *f)
 {
-    *f = (struct anthropic_figures){-1, -1, -1, -1, -1, -1};
+    *f = (struct anthropic_figures){-1, -1, -1, -1, -1, -1, -1, -1};
 }
 
 /* What is said again replaces what was said; a zero that follows a figure is one that was left
@@ -23,7 +26,35 @@ static void take(struct text value, int64_t *figure)
         *figure = count;
 }
 
-void anthropic_read_figures(struct text usage, struct anthropic_figures *f)
+static void add(int64_t *figure, int64_t more)
+{
+    if (more > 0)
+        *figure = *figure < 0 ? more : more > COUNT_MAX - *figure ? COUNT_MAX : *figure + more;
+}
+
+static void read_named(struct text usage, struct anthropic_figures *f, struct text *iterations);
+
+/* What was done beside the message: a compaction of what was said before. It is paid for and stands
+ * in no total (docs.claude.com, "Compaction"). */
+static void add_iterations(struct text iterations, struct anthropic_figures *f)
+{
+    struct text name, item;
+    while (member_next(&iterations, &name, &item)) {
+        struct anthropic_figures aside;
+        if (item.at[0] != '{' ||
+            text_equal(member_string(member_find(item, TEXT("type"))), TEXT("message")))
+            continue;
+        anthropic_figures_clear(&aside);
+        read_named(item, &aside, NULL);
+        add(&f->input, aside.input);
+        add(&f->cached, aside.cached);
+        add(&f->cache_write, aside.cache_write);
+        add(&f->write_1h, aside.write_1h);
+        add(&f->output, aside.output);
+    }
+}
+
+static void read_named(struct text usage, struct anthropic_figures *f, struct text *iterations)
 {
     struct text name, value;
     while (usage.len && member_next(&usage, &name, &value)) {
@@ -35,11 +66,26 @@ void anthropic_read_figures(struct text usage, struct anthropic_figures *f)
             take(value, &f->cached);
         else if (text_equal(name, TEXT("cache_creation_input_tokens")))
             take(value, &f->cache_write);
+        else if (text_equal(name, TEXT("cache_creation")))
+            take(member_find(value, TEXT("ephemeral_1h_input_tokens")), &f->write_1h);
         else if (text_equal(name, TEXT("output_tokens_details")))
             take(member_find(value, TEXT("thinking_tokens")), &f->thinking);
+        else if (text_equal(name, TEXT("inference_geo")) &&
+                 text_equal(member_string(value), TEXT("us")))
+            f->surcharge = REGION_PERCENT;
         else if (text_equal(name, TEXT("server_tool_use")))
             take(member_find(value, TEXT("web_search_requests")), &f->searches);
+        else if (iterations && text_equal(name, TEXT("iterations")) && value.at[0] == '[')
+            *iterations = value;
     }
+}
+
+void anthropic_read_figures(struct text usage, struct anthropic_figures *f)
+{
+    struct text iterations = {NULL, 0};
+    read_named(usage, f, &iterations);
+    if (iterations.at)
+        add_iterations(iterations, f);
 }
 
 static int64_t or_zero(int64_t figure)
@@ -52,10 +98,14 @@ void anthropic_settle(const struct anthropic_figures *f, struct usage *usage)
     int64_t output = or_zero(f->output), thinking = or_zero(f->thinking);
     usage->cached_tokens = or_zero(f->cached);
     usage->cache_write_tokens = or_zero(f->cache_write);
+    usage->cache_write_1h_tokens = or_zero(f->write_1h);
+    if (usage->cache_write_tokens < usage->cache_write_1h_tokens) /* only the parts were told */
+        usage->cache_write_tokens = usage->cache_write_1h_tokens;
     usage->input_tokens = or_zero(f->input) + usage->cached_tokens + usage->cache_write_tokens;
     usage->output_tokens = output;
     usage->reasoning_tokens = thinking < output ? thinking : output;
-    usage->units = or_zero(f->searches);
+    usage->searches = or_zero(f->searches);
+    usage->surcharge_percent = or_zero(f->surcharge);
 }
 
 /* ----------------------------------------------------------------------------- written */

@@ -78,6 +78,18 @@ static void read_cached(struct text json, const char *name, int64_t *tokens)
         member_count(find(json, text_of(longer)), TOKENS_MAX, tokens);
 }
 
+/* Of what was written, that which is kept for an hour. */
+static int64_t written_1h(struct text details, int64_t written)
+{
+    struct text name, item;
+    int64_t sum = 0, tokens;
+    while (member_next(&details, &name, &item))
+        if (text_equal(find_string(item, TEXT("ttl")), TEXT("1h")) &&
+            member_count(find(item, TEXT("inputTokens")), TOKENS_MAX, &tokens))
+            sum += tokens < written - sum ? tokens : written - sum;
+    return sum;
+}
+
 /* What of the cache was read or written is beside the input here, not in it. */
 bool bedrock_read_usage(struct text json, struct usage *usage)
 {
@@ -88,6 +100,9 @@ bool bedrock_read_usage(struct text json, struct usage *usage)
     said |= member_count(find(json, TEXT("outputTokens")), TOKENS_MAX, &usage->output_tokens);
     read_cached(json, "cacheReadInputTokens", &usage->cached_tokens);
     read_cached(json, "cacheWriteInputTokens", &usage->cache_write_tokens);
+    struct text details = find(json, TEXT("cacheDetails"));
+    if (details.len && details.at[0] == '[')
+        usage->cache_write_1h_tokens = written_1h(details, usage->cache_write_tokens);
     usage->input_tokens = input + usage->cached_tokens + usage->cache_write_tokens;
     if (usage->input_tokens > 2 * TOKENS_MAX)
         usage->input_tokens = 2 * TOKENS_MAX;

@@ -43,9 +43,11 @@ bool cohere_read_meta(struct text json, struct usage *usage)
         member_count(member_find(billed, TEXT("image_tokens")), COHERE_TOKENS_MAX, &images);
     bool searches =
         member_count(member_find(billed, TEXT("search_units")), COHERE_TOKENS_MAX, &usage->units);
+    bool pieces = !searches && member_count(member_find(billed, TEXT("images")), COHERE_TOKENS_MAX,
+                                            &usage->units);
     usage->input_tokens += images;
     usage->image_tokens = images;
-    return input || pictures || searches;
+    return input || pictures || searches || pieces;
 }
 
 void cohere_read_error(unsigned status, struct text body, struct provider_error *error)

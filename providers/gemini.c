@@ -50,12 +50,22 @@ static void watch_content(struct answer *answer, struct text content)
     }
 }
 
+/* Each chunk may say them again. */
+static void note_queries(struct answer *answer, struct text grounding)
+{
+    int64_t queries = gemini_queries(grounding);
+    if (queries > answer->usage.searches)
+        answer->usage.searches = queries;
+}
+
 static void watch_candidate(struct answer *answer, struct text candidate)
 {
     struct text name, value, reason;
     while (member_next(&candidate, &name, &value)) {
         if (text_equal(name, TEXT("content")))
             watch_content(answer, value);
+        else if (gemini_named(name, TEXT("groundingMetadata")))
+            note_queries(answer, value);
         else if (gemini_named(name, TEXT("finishReason")) &&
                  gemini_finish(value, &reason) != FINISH_NONE) {
             note_finish(answer, reason);

@@ -48,6 +48,8 @@ void gemini_part_look(struct text raw, struct gemini_part *part);
 
 /* What is of this media type (inner). */
 enum part_kind gemini_media_kind(struct text media_type);
+/* How many queries groundingMetadata says were searched for. */
+int64_t gemini_queries(struct text grounding);
 
 /* Read usageMetadata; false when it says nothing. Figures that are no counts are as good as absent.
  */

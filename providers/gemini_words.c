@@ -130,7 +130,7 @@ static int64_t audio_of(struct text details)
 /* What usageMetadata said. */
 struct figures {
     int64_t prompt, cached, candidates, thoughts, tools;
-    int64_t audio_in, audio_out, images;
+    int64_t audio_in, audio_out, images, images_out;
 };
 
 static bool read_figure(struct text name, struct text value, struct figures *f)
@@ -155,6 +155,7 @@ static bool read_figure(struct text name, struct text value, struct figures *f)
         f->audio_in += audio_of(value);
     } else if (gemini_named(name, TEXT("candidatesTokensDetails"))) {
         f->audio_out = audio_of(value);
+        f->images_out = of_modality(value, TEXT("IMAGE"), TEXT("2"));
     }
     return false;
 }
@@ -180,8 +181,19 @@ bool gemini_read_usage(struct text json, struct usage *usage)
         .audio_input_tokens = least(f.audio_in, input),
         .audio_output_tokens = least(f.audio_out, output),
         .image_tokens = least(f.images, input),
+        .image_output_tokens = least(f.images_out, f.candidates),
+        .searches = usage->searches, /* which stand elsewhere */
     };
     return true;
+}
+
+int64_t gemini_queries(struct text grounding)
+{
+    struct text queries = gemini_find(grounding, TEXT("webSearchQueries")), query;
+    int64_t count = 0;
+    while (gemini_next(&queries, &query))
+        count++;
+    return count;
 }
 
 static void put_audio(struct buffer *out, const char *name, int64_t audio, int64_t all)

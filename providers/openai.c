@@ -201,6 +201,17 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text data)
 
 /* --------------------------------------------------------------------- events with a type */
 
+int64_t response_searches(struct text response)
+{
+    struct text items = member_find(response, TEXT("output")), name, item;
+    bool is_list = items.len && items.at[0] == '[';
+    int64_t count = 0;
+    while (is_list && member_next(&items, &name, &item))
+        count +=
+            text_equal(member_string(member_find(item, TEXT("type"))), TEXT("web_search_call"));
+    return count;
+}
+
 static void read_response(struct answer *answer, struct text response)
 {
     struct text name, value, tools = {NULL, 0};
@@ -224,6 +235,9 @@ static enum event_verdict end_response(struct answer *answer, struct text data, 
 {
     struct text response = member_find(data, TEXT("response"));
     read_response(answer, response);
+    int64_t searches = response_searches(response);
+    if (searches > answer->usage.searches)
+        answer->usage.searches = searches;
     note_finish(answer, how);
     struct text details = member_find(response, TEXT("incomplete_details"));
     note_finish(answer, member_string(member_find(details, TEXT("reason"))));

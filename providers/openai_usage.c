@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <stdlib.h>
+
 #include "gateway/base/member.h"
 #include "providers/openai.h"
 
 /* No call has more of anything; what claims to is nonsense and not booked. */
 static const int64_t COUNT_MAX = INT64_C(1000000000000);
+/* Nor does one cost more than 10,000 dollars. */
+static const double TOLD_MAX_NANOS = 1e13;
 
 /* What a usage object said; -1 = nothing. */
 struct figures {
     int64_t input, output, total, cached, cache_write, reasoning;
-    int64_t audio_input, audio_output, image, seconds, searches;
+    int64_t audio_input, audio_output, image, image_output, seconds, rankings, searches;
+    int64_t told; /* what it costs, in nano-dollars */
 };
 
 /* One name that a figure goes by. Servers send several of them at once; the one with the least rank
@@ -39,7 +45,9 @@ static const struct figure_name own_names[] = {
     NAME(3, "reasoning_tokens", reasoning),
     NAME(0, "seconds", seconds),
     NAME(1, "prompt_audio_seconds", seconds),
-    NAME(0, "search_units", searches),
+    NAME(0, "search_units", rankings),
+    NAME(2, "num_sources_used", searches), /* xAI */
+    NAME(0, "cost", told),
 };
 static const struct figure_name prompt_names[] = {
     NAME(0, "cached_tokens", cached),
@@ -60,15 +68,21 @@ static const struct figure_name input_names[] = {
 static const struct figure_name completion_names[] = {
     NAME(0, "reasoning_tokens", reasoning),
     NAME(0, "audio_tokens", audio_output),
+    NAME(0, "image_tokens", image_output),
 };
 static const struct figure_name outputs_names[] = {
     NAME(1, "reasoning_tokens", reasoning),
     NAME(1, "audio_tokens", audio_output),
+    NAME(1, "image_tokens", image_output),
 };
 static const struct figure_name output_names[] = {
     NAME(2, "reasoning_tokens", reasoning),
     NAME(2, "audio_tokens", audio_output),
 };
+/* Of the web: Claude behind a gateway; xAI. */
+static const struct figure_name tool_names[] = {NAME(0, "web_search_requests", searches)};
+static const struct figure_name side_names[] = {NAME(1, "web_search_calls", searches)};
+static const struct figure_name cost_names[] = {NAME(0, "total_cost", told)};
 
 /* The usage object itself, and the objects in it. */
 struct group {
@@ -90,13 +104,16 @@ static const struct group groups[] = {
     GROUP("output_tokens_details", outputs_names),
     GROUP("input_token_details", input_names),
     GROUP("output_token_details", output_names),
+    GROUP("server_tool_use", tool_names),
+    GROUP("server_side_tool_usage_details", side_names),
+    GROUP("cost", cost_names),
 };
 
 enum { FIGURES = sizeof(struct figures) / sizeof(int64_t), NO_RANK = 255 };
 
 /* A figure may come with a fraction: tokens as 1000.0, from servers whose numbers are all of that
  * kind; seconds (<begun>) with any, for they are priced when they have begun. */
-static bool count_figure(struct text value, bool begun, int64_t *count)
+static bool count_plain(struct text value, bool begun, int64_t *count)
 {
     if (member_count(value, COUNT_MAX, count))
         return true;
@@ -110,6 +127,30 @@ static bool count_figure(struct text value, bool begun, int64_t *count)
     return true;
 }
 
+/* OpenRouter's and Perplexity's: dollars, with an exponent where it is small. */
+static bool count_nanos(struct text value, int64_t *count)
+{
+    char number[32] = "";
+    if (!value.len || value.len >= sizeof(number) || value.at[0] < '0' || value.at[0] > '9')
+        return false;
+    memcpy(number, value.at, value.len);
+    double nanos = ceil(strtod(number, NULL) * 1e9);
+    *count = nanos > 0 && nanos <= TOLD_MAX_NANOS ? (int64_t)nanos : 0;
+    return true;
+}
+
+static bool count_figure(const struct figure_name *name, struct text value, int64_t *count)
+{
+    switch (name->offset) {
+    case offsetof(struct figures, seconds):
+        return count_plain(value, true, count);
+    case offsetof(struct figures, told):
+        return count_nanos(value, count);
+    default:
+        return count_plain(value, false, count);
+    }
+}
+
 /* What was read so far, and how trusted the names were that it came from. */
 struct reading {
     struct figures figures;
@@ -120,8 +161,7 @@ static void take_figure(struct reading *reading, const struct figure_name *name,
 {
     size_t figure = name->offset / sizeof(int64_t);
     int64_t count;
-    bool is_seconds = name->offset == offsetof(struct figures, seconds);
-    if (name->rank >= reading->ranks[figure] || !count_figure(value, is_seconds, &count))
+    if (name->rank >= reading->ranks[figure] || !count_figure(name, value, &count))
         return;
     memcpy((char *)&reading->figures + name->offset, &count, sizeof(count));
     reading->ranks[figure] = name->rank;
@@ -216,7 +256,10 @@ static void settle(const struct figures *given, bool thinks, struct answer *answ
     usage->audio_input_tokens = least(audio, input);
     usage->audio_output_tokens = least(or_zero(f->audio_output), output);
     usage->image_tokens = least(or_zero(f->image), input);
-    usage->units = f->seconds >= 0 ? f->seconds : or_zero(f->searches);
+    usage->image_output_tokens = least(or_zero(f->image_output), output);
+    usage->units = f->seconds >= 0 ? f->seconds : or_zero(f->rankings);
+    usage->searches = or_zero(f->searches);
+    usage->told_nanos = or_zero(f->told);
 }
 
 static bool is_generative(enum operation operation)
@@ -236,11 +279,13 @@ void openai_read_usage(struct answer *answer, struct text usage)
     read_figures(&reading, usage);
     bool says_output = figures->output >= 0;
     bool says_anything = says_output || figures->input >= 0 || figures->total >= 0 ||
-                         figures->seconds >= 0 || figures->searches >= 0;
+                         figures->seconds >= 0 || figures->rankings >= 0;
     if (!says_anything)
         return;
     answer->late_events = answer->late_bytes = answer->guessed_tokens = 0;
     settle(figures, is_generative(answer->operation), answer);
+    if (answer->operation == OPERATION_IMAGE && figures->image_output < 0) /* nothing else is made */
+        answer->usage.image_output_tokens = answer->usage.output_tokens;
     if (says_output || !is_generative(answer->operation))
         answer->usage_seen = true;
     answer->input_unsaid = says_output && figures->input < 0 && answer->usage.input_tokens == 0;
@@ -264,16 +309,16 @@ void openai_read_duration(struct answer *answer, struct text duration)
 {
     struct text quoted = member_string(duration);
     int64_t seconds;
-    if (!answer->usage_seen && count_figure(quoted.at ? quoted : duration, true, &seconds))
+    if (!answer->usage_seen && count_plain(quoted.at ? quoted : duration, true, &seconds))
         answer->usage.units = seconds;
 }
 
 void openai_read_meta(struct answer *answer, struct text meta)
 {
     struct text billed = member_find(meta, TEXT("billed_units"));
-    int64_t searches;
-    if (!member_count(member_find(billed, TEXT("search_units")), COUNT_MAX, &searches))
+    int64_t rankings;
+    if (!member_count(member_find(billed, TEXT("search_units")), COUNT_MAX, &rankings))
         return;
-    answer->usage.units = searches;
+    answer->usage.units = rankings;
     answer->usage_seen = true;
 }

@@ -132,6 +132,9 @@ static inline bool answer_has_id(const struct answer *answer)
     return answer->object_id && answer->object_id[0];
 }
 
+/* How often was the web searched for it, by the items of a response (OpenAI's Responses)? */
+int64_t response_searches(struct text response);
+
 enum event_verdict {
     EVENT_PASS,
     EVENT_HIDE, /* the usage chunk that only we asked for */
