@@ -48,6 +48,12 @@ enum want {
     WANT_TOOLS,
     WANT_DOCUMENTS,
     WANT_SERVICE, /* the tier of service */
+    WANT_SEARCH_OPTIONS,
+    WANT_SEARCH_PARAMETERS,
+    WANT_PLUGINS,
+    WANT_MODELS, /* OpenRouter's other models */
+    WANT_ROUTE,
+    WANT_PRESET,
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
     WANT_METADATA,
@@ -79,6 +85,12 @@ static const struct text openai_wants[OPENAI_WANTS] = {
     [WANT_TOOLS] = {"tools", 5},
     [WANT_DOCUMENTS] = {"documents", 9},
     [WANT_SERVICE] = {"service_tier", 12},
+    [WANT_SEARCH_OPTIONS] = {"web_search_options", 18},
+    [WANT_SEARCH_PARAMETERS] = {"search_parameters", 17},
+    [WANT_PLUGINS] = {"plugins", 7},
+    [WANT_MODELS] = {"models", 6},
+    [WANT_ROUTE] = {"route", 5},
+    [WANT_PRESET] = {"preset", 6},
 };
 
 /* What a dialect calls it; it may have two spellings for one thing. */
@@ -231,6 +243,14 @@ static bool bad_field(struct exchange *x, enum want want, const char *words)
 static bool is_given(const struct scan_value *value)
 {
     return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL;
+}
+
+/* Gemini's tools are looked for in its whole body only. */
+static bool may_search(const struct exchange *x, const struct scan_value *values)
+{
+    return x->match.shape == SHAPE_GEMINI || is_given(&values[WANT_TOOLS]) ||
+           is_given(&values[WANT_SEARCH_OPTIONS]) || is_given(&values[WANT_SEARCH_PARAMETERS]) ||
+           is_given(&values[WANT_PLUGINS]);
 }
 
 static struct text array_of(const struct scan_value *value)
@@ -490,6 +510,9 @@ bool admission_read(struct exchange *x)
     x->seeking->model = values[WANT_MODEL];
     x->seeking->length_holder = values[WANT_LENGTH_HOLDER];
     x->seeking->tools = array_of(&values[WANT_TOOLS]);
+    x->seeking->may_search = may_search(x, values);
+    x->seeking->names_models = is_given(&values[WANT_MODELS]) || is_given(&values[WANT_ROUTE]) ||
+                               is_given(&values[WANT_PRESET]);
     x->seeking->texts =
         array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);
     x->call.pieces = pieces_of(x->call.operation, values);

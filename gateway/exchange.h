@@ -131,6 +131,8 @@ struct seeking {
     struct arena arena;                 /* of what goes with it */
     const struct scan_outline *outline; /* of the body as it was last scanned, or NULL */
     bool names_files;                   /* it may (references.h) */
+    bool names_models;                  /* other models, in OpenRouter's words */
+    bool may_search;                    /* it has tools, or other words for a search */
     /* where they stand in the body */
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
     struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */

@@ -36,6 +36,8 @@ bool relay_watch_whole(struct exchange *x, struct text body)
     if (read)
         dialect->watch_body(&x->answer, values);
     enum operation op = x->call.operation;
+    if (read && op == OPERATION_RESPONSE && !x->answer.usage.searches)
+        x->answer.usage.searches = response_searches(body);
     bool writes = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
     if (writes && x->answer.content_bytes == 0)
         x->answer.content_bytes = (int64_t)body.len; /* for an estimate: never too little */

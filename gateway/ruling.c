@@ -102,6 +102,29 @@ static void look_at_length(struct exchange *x)
         x->ruling.input_tokens = reserve_estimate(x)->input_mean;
 }
 
+/* May it search, where that matters? Only what has tools, or words for searches, is looked at. */
+static void look_at_searches(struct exchange *x)
+{
+    size_t fallbacks;
+    (void)ruling_fallback(x, &fallbacks);
+    bool matters = !x->route || !x->route->sum.known || x->route->sum.unsearched || fallbacks;
+    if (matters && x->seeking && x->seeking->may_search && has_body(x))
+        x->ruling.searches = reserve_estimate(x) && x->estimate_facts.searches > 0;
+}
+
+static bool is_priced(const struct exchange *x, const struct target *target)
+{
+    return tiers_are_priced(x, target) && !(x->ruling.searches && target->price.no_search);
+}
+
+/* OpenRouter would answer with one of the models that the call names: they need not be allowed to
+ * the key, nor are they held for. */
+static bool goes_elsewhere(const struct exchange *x, const struct target *target)
+{
+    return x->seeking && x->seeking->names_models &&
+           text_equal(target->provider->type->catalogue, TEXT("openrouter"));
+}
+
 static uint64_t salted(const struct exchange *x, uint64_t hash)
 {
     struct text scope = tenant_scope(x->key->tenant);
@@ -218,7 +241,7 @@ enum strike ruling_strike(const struct exchange *x, const struct route *route, s
         return STRIKE_TAGS;
     if (rule && !is_named(rule, target) && !(falls_back && is_fallback(rule, route, target)))
         return STRIKE_RULE;
-    if (!tiers_are_priced(x, target))
+    if (!is_priced(x, target) || goes_elsewhere(x, target))
         return STRIKE_OFF;
     if (x->ruling.needs & ~target->can)
         return STRIKE_UNABLE;
@@ -231,7 +254,8 @@ static bool is_open(const struct exchange *x, const struct route *route)
     const struct route_sum *sum = &route->sum;
     const struct ruling *ruling = &x->ruling;
     if (!sum->known || ruling->rule || !tiers_are_plain(x, route) || ruling->needs & ~sum->can ||
-        (sum->context_tokens && ruling->input_tokens > sum->context_tokens))
+        (sum->context_tokens && ruling->input_tokens > sum->context_tokens) ||
+        (ruling->searches && sum->unsearched) || (x->seeking && x->seeking->names_models))
         return false;
     for (const struct tenant *at = x->key ? x->key->tenant : NULL; at; at = at->parent)
         if (at->residency_count)
@@ -412,8 +436,21 @@ static void find_rule(struct exchange *x)
         take_rule(x, rule);
 }
 
-static bool refuse_tier(struct exchange *x, struct text of)
+static bool refuse_price(struct exchange *x, struct text of)
 {
+    if (x->seeking && x->seeking->names_models) {
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+                  "'models', 'route' and 'preset' are not passed on: a call names one model.");
+        exchange_fault(x)->param = "models";
+        return false;
+    }
+    if (x->ruling.searches) {
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+                  "What a search by '%.*s' costs is not known here (price.search).",
+                  TEXT_ARGS(text_head(of, 100)));
+        exchange_fault(x)->param = "tools";
+        return false;
+    }
     fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
               "What '%.*s' costs in the tier of service that is asked for is not known here.",
               TEXT_ARGS(text_head(of, 100)));
@@ -424,8 +461,8 @@ static bool refuse_tier(struct exchange *x, struct text of)
 /* An object stays where it is: there is nothing to choose, but where the tenant's data may be. */
 static bool check_pinned(struct exchange *x)
 {
-    if (x->pinned && !tiers_are_priced(x, x->pinned))
-        return refuse_tier(x, x->pinned->id);
+    if (x->pinned && !is_priced(x, x->pinned))
+        return refuse_price(x, x->pinned->id);
     if (!x->pinned || ruling_allows(x, x->pinned))
         return true;
     return fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
@@ -436,6 +473,7 @@ bool ruling_apply(struct exchange *x)
 {
     if (!x->key || x->match.endpoint->page != PAGE_NONE)
         return true;
+    look_at_searches(x);
     if (!x->route)
         return check_pinned(x);
     if (!take_policy(x))
@@ -495,7 +533,7 @@ bool ruling_refuse(struct exchange *x)
         fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",
                   TEXT_ARGS(model), need_words(x->ruling.needs));
     else if (seen[STRIKE_OFF])
-        refuse_tier(x, model);
+        refuse_price(x, model);
     else if (seen[STRIKE_RULE])
         fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                   "The rule '%.*s' leaves no target of the model '%.*s'.", TEXT_ARGS(rule),

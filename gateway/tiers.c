@@ -54,6 +54,13 @@ int64_t tiers_bound_apart(const struct exchange *x, const struct target *target,
     return priority > standard ? priority : standard;
 }
 
+int64_t tiers_bound_with(const struct exchange *x, const struct target *target, int64_t bound)
+{
+    struct usage beside = {.searches = tiers_searches(x),
+                           .surcharge_percent = x->estimate_facts.surcharge_percent};
+    return price_bound_with(&target->price, &beside, bound);
+}
+
 /* The words that a translator has written for the target, not those of the client. */
 void tiers_read_written(struct exchange *x)
 {

@@ -43,12 +43,25 @@ static inline bool tiers_are_plain(const struct exchange *x, const struct route 
     return route->sum.plain && !(x->call.service_said && x->call.service == SERVICE_PRIORITY);
 }
 
-/* As price_bound(), in nano-dollars: in the dearest tier that <target> may answer in. */
+/* How often the provider may search for the call, as far as it was looked at. */
+static inline int64_t tiers_searches(const struct exchange *x)
+{
+    int64_t each = x->estimated ? x->estimate_facts.searches : 0;
+    return each ? each * (x->call.choices > 1 ? x->call.choices : 1) : 0;
+}
+
+/* <bound> with what those searches cost, and with a surcharge. */
+int64_t tiers_bound_with(const struct exchange *x, const struct target *target, int64_t bound);
+
+/* As price_bound(), in nano-dollars: in the dearest tier that <target> may answer in, and with what
+ * it may search. */
 static inline int64_t tiers_bound(const struct exchange *x, const struct target *target,
                                   int64_t input, int64_t output, int64_t units)
 {
-    return tiers_are_usual(x, target) ? price_bound(&target->price, input, output, units)
-                                      : tiers_bound_apart(x, target, input, output, units);
+    int64_t bound = tiers_are_usual(x, target) ? price_bound(&target->price, input, output, units)
+                                               : tiers_bound_apart(x, target, input, output, units);
+    bool more = x->estimated && (x->estimate_facts.searches || x->estimate_facts.surcharge_percent);
+    return more ? tiers_bound_with(x, target, bound) : bound;
 }
 
 /* Note what has been written for x->target, whose words are not the client's. */

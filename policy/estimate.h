@@ -62,13 +62,15 @@ struct estimate_facts {
     int64_t about_schema;     /* of the JSON of the answer's schema */
     int64_t messages, turns;  /* how many; of these, calls of tools and their answers */
     int64_t tools;
-    int64_t rounds;  /* the most contexts that tools of the provider's own may read */
-    unsigned form;   /* in which words it is said: models count them differently */
-    unsigned kind;   /* bits of enum estimate_kind */
-    uint64_t shape;  /* of what calls of one application share: tools, system, schema */
-    uint64_t thread; /* the same with the first messages: a conversation */
-    bool has_tools;  /* of any kind */
-    bool refers;     /* to something outside of the body */
+    int64_t rounds;            /* the most contexts that tools of the provider's own may read */
+    int64_t searches;          /* the most that the provider may make, of each choice */
+    int64_t surcharge_percent; /* where it asks for a place that costs more */
+    unsigned form;             /* in which words it is said: models count them differently */
+    unsigned kind;             /* bits of enum estimate_kind */
+    uint64_t shape;            /* of what calls of one application share: tools, system, schema */
+    uint64_t thread;           /* the same with the first messages: a conversation */
+    bool has_tools;            /* of any kind */
+    bool refers;               /* to something outside of the body */
 };
 
 /* Fill in what a body of the OpenAI, Anthropic or Gemini dialect says. One pass; <body> is valid

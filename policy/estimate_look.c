@@ -33,10 +33,13 @@ enum { SOUND_BYTES_PER_TOKEN = 8, SOUND_TOKENS_LEAST = 1024 };
  * Anthropic's loop of server tools pauses after 10 rounds (docs.claude.com, "Server tools");
  * each may read the whole context.
  */
-enum { ROUNDS_MAX = 10 };
+enum { ROUNDS_MAX = 10, SEARCHES_MAX = ROUNDS_MAX };
 /* Tools that the client runs and the provider describes: computer use takes 735 and its prompt
  * about as much again, the editor 700 (docs.claude.com, "Pricing", "Computer use"). */
 enum { BUILT_IN_TOKENS_MAX = 2048 };
+
+/* Anthropic: what has to be made in the US (docs.claude.com, "Pricing", "Data residency"). */
+enum { REGION_PERCENT = 10 };
 
 enum { SEALED_BYTES_PER_TOKEN = 6 };
 /* A schema has an object in an object in an object; what only asks for JSON has fewer. */
@@ -91,7 +94,7 @@ struct level {
     unsigned char area, key; /* of the member that is read: enum name */
     unsigned char holder;    /* key that this object or array stands under */
     unsigned char type, mime;
-    bool has_type, has_url, took, server_tool, thought, system;
+    bool has_type, has_url, took, server_tool, searches, thought, system;
     const char *begin;
     int64_t data_bytes;      /* of "data", "url", "image_url" */
     int64_t data_sixteenths; /* were counted as words until it is known */
@@ -115,6 +118,7 @@ struct walk {
     int64_t counted, counted_sixteenths; /* bytes, and what they came to; later ones weigh more */
     int64_t passed;                      /* bytes since some were counted */
     int64_t uses, max_calls; /* of tools that the provider runs; -1 = no bound is given */
+    int64_t searches;        /* the most that they make */
     bool runs_tools, runs_unbounded;
 };
 
@@ -253,6 +257,8 @@ static void end_tool(struct walk *walk, const struct level *level)
         (!level->has_type || level->type == NAME_CLIENT_TOOL || level->type == NAME_BUILT_IN_TOOL))
         return;
     walk->runs_tools = true;
+    if (level->searches)
+        walk->searches += level->max_uses < 0 ? SEARCHES_MAX : level->max_uses;
     if (level->max_uses < 0)
         walk->runs_unbounded = true;
     else
@@ -382,6 +388,11 @@ static void see_server_tool(struct walk *walk, struct level *level, char first)
         walk->runs_tools = walk->runs_unbounded = true;
     else if (is_structure)
         level->server_tool = true;
+    if (!is_structure || level->key != NAME_SEARCH_TOOL)
+        return;
+    level->searches = true;
+    if (walk->depth == 1)
+        walk->searches += SEARCHES_MAX;
 }
 
 static void see_something(struct walk *walk, char first)
@@ -397,7 +408,7 @@ static void see_something(struct walk *walk, char first)
         level->thought = true;
     if (is_elsewhere(walk, (enum name)level->key, first))
         walk->facts->refers = true;
-    if (level->key == NAME_SERVER_TOOL)
+    if (level->key == NAME_SERVER_TOOL || level->key == NAME_SEARCH_TOOL)
         see_server_tool(walk, level, first);
 }
 
@@ -452,6 +463,8 @@ static void see_type(struct walk *walk, struct text inside)
     if (!level->has_type || weight_of(type) > weight_of((enum name)level->type))
         level->type = (unsigned char)type;
     level->has_type = true;
+    if (level->area == AREA_TOOLS && type_searches(inside))
+        level->searches = true;
     if (level->type == NAME_REFERENCE_TYPE)
         walk->facts->refers = true;
     if (level->area == AREA_TEXTS && (type == NAME_TURN || type == NAME_CLIENT_TOOL))
@@ -496,6 +509,8 @@ static void see_string(struct walk *walk, struct text inside)
         return;
     if (level->key == NAME_TYPE) {
         see_type(walk, inside);
+    } else if (level->key == NAME_REGION && walk->depth == 1) {
+        walk->facts->surcharge_percent = text_equal(inside, TEXT("us")) ? REGION_PERCENT : 0;
     } else if (level->key == NAME_ROLE) {
         see_role(walk, inside);
     } else if (level->key == NAME_MIME && level->mime == MIME_NONE) {
@@ -684,6 +699,7 @@ static void begin_facts(struct estimate_facts *facts)
     facts->tool_tokens = facts->messages = facts->turns = facts->tools = 0;
     facts->form = facts->kind = 0;
     facts->shape = facts->thread = 0;
+    facts->searches = facts->surcharge_percent = 0;
     facts->has_tools = facts->refers = false;
 }
 
@@ -709,7 +725,7 @@ void estimate_look(struct text body, const struct scan_outline *outline,
     walk.levels[1].key = NAME_OTHER;
     walk.top = walk.schema = NULL;
     walk.sixteenths = walk.sealed = walk.described = walk.schemas = 0;
-    walk.schema_objects = walk.parts = walk.uses = 0;
+    walk.schema_objects = walk.parts = walk.uses = walk.searches = 0;
     walk.exact_left = TOKENIZER_EXACT_BYTES;
     walk.closely_left = COUNTED_CLOSELY;
     walk.counted = walk.counted_sixteenths = walk.passed = 0;
@@ -717,6 +733,8 @@ void estimate_look(struct text body, const struct scan_outline *outline,
     walk.runs_tools = walk.runs_unbounded = false;
     take_walk(&walk, body);
     facts->rounds = rounds_of(&walk);
+    facts->searches =
+        walk.max_calls >= 0 && walk.max_calls < walk.searches ? walk.max_calls : walk.searches;
     /* below 0 when taken back twice: a picture among thoughts */
     facts->about_tokens = 1 + whole_tokens(walk.sixteenths);
     facts->about_sealed = whole_tokens(walk.sealed);

@@ -82,22 +82,22 @@ static const struct named keys[] = {
     {TEXT("thought_signature"), NAME_SEALED},
     {TEXT("encrypted_content"), NAME_SEALED},
     {TEXT("mcp_servers"), NAME_SERVER_TOOL},
-    {TEXT("web_search_options"), NAME_SERVER_TOOL},
-    {TEXT("search_parameters"), NAME_SERVER_TOOL},
-    {TEXT("plugins"), NAME_SERVER_TOOL},
-    {TEXT("googleSearch"), NAME_SERVER_TOOL},
-    {TEXT("google_search"), NAME_SERVER_TOOL},
-    {TEXT("googleSearchRetrieval"), NAME_SERVER_TOOL},
-    {TEXT("google_search_retrieval"), NAME_SERVER_TOOL},
-    {TEXT("enterpriseWebSearch"), NAME_SERVER_TOOL},
+    {TEXT("web_search_options"), NAME_SEARCH_TOOL},
+    {TEXT("search_parameters"), NAME_SEARCH_TOOL},
+    {TEXT("plugins"), NAME_SEARCH_TOOL},
+    {TEXT("googleSearch"), NAME_SEARCH_TOOL},
+    {TEXT("google_search"), NAME_SEARCH_TOOL},
+    {TEXT("googleSearchRetrieval"), NAME_SEARCH_TOOL},
+    {TEXT("google_search_retrieval"), NAME_SEARCH_TOOL},
+    {TEXT("enterpriseWebSearch"), NAME_SEARCH_TOOL},
     {TEXT("urlContext"), NAME_SERVER_TOOL},
     {TEXT("url_context"), NAME_SERVER_TOOL},
     {TEXT("codeExecution"), NAME_SERVER_TOOL},
     {TEXT("code_execution"), NAME_SERVER_TOOL},
-    {TEXT("googleMaps"), NAME_SERVER_TOOL},
-    {TEXT("google_maps"), NAME_SERVER_TOOL},
-    {TEXT("fileSearch"), NAME_SERVER_TOOL},
-    {TEXT("file_search"), NAME_SERVER_TOOL},
+    {TEXT("googleMaps"), NAME_SEARCH_TOOL},
+    {TEXT("google_maps"), NAME_SEARCH_TOOL},
+    {TEXT("fileSearch"), NAME_SEARCH_TOOL},
+    {TEXT("file_search"), NAME_SEARCH_TOOL},
     {TEXT("retrieval"), NAME_SERVER_TOOL},
     {TEXT("thought"), NAME_THOUGHT},
     {TEXT("tool_choice"), NAME_CHOICE},
@@ -116,6 +116,7 @@ static const struct named keys[] = {
     {TEXT("responseSchema"), NAME_ANSWER_SCHEMA},
     {TEXT("response_schema"), NAME_ANSWER_SCHEMA},
     {TEXT("responseJsonSchema"), NAME_ANSWER_SCHEMA},
+    {TEXT("inference_geo"), NAME_REGION},
     {TEXT("max_uses"), NAME_MAX_USES},
     {TEXT("max_tool_calls"), NAME_MAX_CALLS},
     {{NULL, 0}, NAME_OTHER},
@@ -270,6 +271,19 @@ enum name type_name(struct text inside)
         if (text_starts(text, built_in_tools[i]))
             return NAME_BUILT_IN_TOOL;
     return find_name(&type_places, types, text);
+}
+
+bool type_searches(struct text inside)
+{
+    static const struct text word = {"search", 6};
+    char room[NAME_ROOM];
+    struct text text = name_plain(inside, room);
+    if (text_starts(text, TEXT("tool_search"))) /* among tools, not in the web */
+        return false;
+    for (size_t i = 0; i + word.len <= text.len && i < NAME_MAX; i++)
+        if (text_starts_nocase(text_from(text, i), word))
+            return true;
+    return false;
 }
 
 enum mime mime_of(struct text inside)

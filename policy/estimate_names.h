@@ -27,6 +27,8 @@ enum name {
     NAME_SEALED,  /* thoughts of earlier turns that are read again: about 6 bytes a token */
     NAME_THOUGHT, /* true: what is in this object was thought in an earlier turn */
     NAME_SERVER_TOOL,
+    NAME_REGION,
+    NAME_SEARCH_TOOL, /* the same, and it searches */
     NAME_MAX_USES,
     NAME_MAX_CALLS,
     NAME_PICTURE, /* key or type */
@@ -58,6 +60,8 @@ void names_prepare(void);
 /* Of the inside of a key, and of a string that is a type. Any thread. */
 enum name key_name(struct text inside);
 enum name type_name(struct text inside);
+/* Is it the type of a tool that searches: "web_search_20250305"? */
+bool type_searches(struct text inside);
 enum mime mime_of(struct text inside);
 
 /* A short string without its escapes; who hides a name in escapes means it all the same. What is

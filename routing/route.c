@@ -76,6 +76,8 @@ static void sum_target(struct route_sum *sum, const struct target *target)
         sum->context_tokens = context;
     if (!target->off && (target->quotas[0].figures || target->quotas[1].figures))
         sum->limited = true;
+    if (!target->off && target->price.no_search)
+        sum->unsearched = true;
 }
 
 static int64_t longest_window(const struct route *route)

@@ -26,11 +26,12 @@ enum { ROUTE_TARGETS_MAX = 64, PREFIX_BYTES = 1024, PREFIX_LEVELS = 6 };
  * route_seal(); all zero = nobody has looked, and each is asked. */
 struct route_sum {
     bool known;
-    bool even;     /* all have one priority, and none the weight 0 */
-    bool plain;    /* none is asked for a dearer tier of service by a call that says none */
-    bool limited;  /* one that is not off has limits of its own */
-    bool deployed; /* one is a deployment; <known>, it is the gateway that says so */
-    unsigned can;  /* enum can: what all of them can */
+    bool even;       /* all have one priority, and none the weight 0 */
+    bool plain;      /* none is asked for a dearer tier of service by a call that says none */
+    bool limited;    /* one that is not off has limits of its own */
+    bool unsearched; /* of one that is not off it is not known what a search costs */
+    bool deployed;   /* one is a deployment; <known>, it is the gateway that says so */
+    unsigned can;    /* enum can: what all of them can */
     int64_t context_tokens; /* the shortest window that one has; 0 = none has one */
     int64_t longest_tokens; /* the longest one of those that are not off; 0 = not known of one */
     int64_t added_tokens;   /* the most that one's provider adds to a prompt; the gateway's */

@@ -256,6 +256,30 @@ static void counts_rounds_of_the_providers_own_tools(void **state)
         look("{\"messages\":[],\"tools\":[{\"type\":\"computer_20250124\"}]}").tool_tokens, 2048);
 }
 
+static void searches_are_bounded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        int searches;
+    } cases[] = {
+        {"{\"messages\":[],\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"search\"}}]}",
+         0},
+        {"{\"messages\":[],\"tools\":[{\"type\":\"web_search_20250305\",\"max_uses\":2}]}", 2},
+        {"{\"messages\":[],\"tools\":[{\"type\":\"web_\\u0073earch_20250305\"}]}", 10},
+        {"{\"messages\":[],\"tools\":[{\"type\":\"code_execution_20250522\"}]}", 0},
+        {"{\"messages\":[],\"tools\":[{\"type\":\"tool_search_tool_regex_20251119\"}]}", 0},
+        {"{\"input\":\"a\",\"tools\":[{\"type\":\"web_search\"}],\"max_tool_calls\":3}", 3},
+        {"{\"contents\":[],\"tools\":[{\"googleSearch\":{}},{\"codeExecution\":{}}]}", 10},
+        {"{\"messages\":[],\"web_search_options\":{}}", 10},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        if (look(cases[i].body).searches != cases[i].searches)
+            fail_msg("%s", cases[i].body);
+    assert_int_equal(look("{\"messages\":[],\"inference_geo\":\"us\"}").surcharge_percent, 10);
+    assert_int_equal(look("{\"messages\":[]}").surcharge_percent, 0);
+}
+
 static void counts_words_roughly(void **state)
 {
     (void)state;
@@ -620,6 +644,7 @@ int main(void)
         cmocka_unit_test(sees_pictures_among_what_is_embedded),
         cmocka_unit_test(knows_what_is_elsewhere),
         cmocka_unit_test(counts_rounds_of_the_providers_own_tools),
+        cmocka_unit_test(searches_are_bounded),
         cmocka_unit_test(counts_words_roughly),
         cmocka_unit_test(goes_as_deep_as_a_body_may),
         cmocka_unit_test(bounds_add_up),

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not text has a price of its own: pictures, searches of the web, what is cached for an hour. It is held, and booked."""
+
+import json
+
+import pytest
+from harness import KEY_ACME, Sluice, chat_body, config_for, model_for, merged, provider_for, sha256_hash
+
+TEXT = {"input": 1, "output": 4}  # nano-dollars per token: 1000 and 4000
+CHAT, MESSAGES, RESPONSES, PICTURES = "/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/images/generations"
+GEMINI = "/v1beta/models/fast:generateContent"
+SEARCH = {"type": "web_search_20250305", "name": "web_search", "max_uses": 5}
+
+
+def gate_for(upstream, price, kind="openai", model="upstream-model", usd=None, **more):
+    target = {"id": "one", "provider": "up", "model": model, "context_window": 1000, "price": price}
+    tenant = {"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}
+    if usd is not None:
+        tenant["budget"] = {"amount": f"{usd} USD", "period": "month"}
+    base = upstream if kind == "openai" else upstream.url
+    return Sluice(config_for(upstream, tenants=[tenant], models=[merged(model_for("fast"), {"targets": [target]})],
+                             providers=[provider_for(base, type=kind)], **more))
+
+
+def answers(**body):
+    return lambda call: call.respond(200, body)
+
+
+def message(**usage):
+    return answers(id="msg_1", type="message", role="assistant", model="c", content=[{"type": "text", "text": "hi"}], stop_reason="end_turn",
+                   usage={"input_tokens": 100, "output_tokens": 5, **usage})
+
+
+def ask(**more):
+    return {"model": "fast", "max_tokens": 10, "messages": [{"role": "user", "content": "x"}], **more}
+
+
+def row_of(gate, answer):
+    assert answer.status == 200, answer.body
+    return gate.ledger_row(answer.header("x-request-id"))
+
+
+@pytest.mark.parametrize("model, per_token", [("gpt-image-1", 40000), ("gpt-image-1-mini", 8000), ("gpt-image-2", 30000)])
+def test_a_picture_costs_what_the_catalogue_says_of_pictures(upstream, model, per_token):
+    usage = {"input_tokens": 50, "output_tokens": 6240, "total_tokens": 6290, "input_tokens_details": {"text_tokens": 50, "image_tokens": 0}}
+    upstream.answer = answers(created=1, data=[{"b64_json": "AA"}], usage=usage)
+    text = 2000 if model.endswith("mini") else 5000
+    with gate_for(upstream, "catalog", model=model) as gate:
+        row = row_of(gate, gate.post(PICTURES, {"model": "fast", "prompt": "x"}))
+        assert row["cost_nanos"] == 50 * text + 6240 * per_token
+        assert row["image_output_tokens"] == 6240
+
+
+def test_pictures_within_a_chat_cost_what_pictures_cost(upstream):
+    upstream.answer = answers(candidates=[{"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
+                              usageMetadata={"promptTokenCount": 10, "candidatesTokenCount": 1300, "totalTokenCount": 1310,
+                                             "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]})
+    with gate_for(upstream, "catalog", kind="gemini", model="gemini-2.5-flash-image") as gate:
+        row = row_of(gate, gate.post(GEMINI, {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}))
+        assert (row["cost_nanos"], row["image_output_tokens"], row["units"]) == (10 * 300 + 10 * 2500 + 1290 * 30000, 1290, 0)
+
+
+def test_what_is_cached_for_an_hour_costs_twice_the_input(upstream):
+    upstream.answer = message(cache_creation_input_tokens=1000, cache_creation={"ephemeral_5m_input_tokens": 400, "ephemeral_1h_input_tokens": 600})
+    with gate_for(upstream, TEXT, kind="anthropic") as gate:
+        row = row_of(gate, gate.post(MESSAGES, ask()))
+        assert row["cost_nanos"] == 100 * 1000 + 400 * 1000 + 600 * 2000 + 5 * 4000
+        assert (row["cache_write_tokens"], row["cache_write_1h_tokens"]) == (1000, 600)
+    with gate_for(upstream, {**TEXT, "cache_write": 1.25, "cache_write_1h": 3}, kind="anthropic") as gate:
+        row = row_of(gate, gate.post(MESSAGES, ask()))
+        assert row["cost_nanos"] == 100 * 1000 + 400 * 1250 + 600 * 3000 + 5 * 4000
+
+
+def test_what_may_be_cached_for_an_hour_is_held(upstream):
+    upstream.answer = message(input_tokens=0, cache_creation_input_tokens=900, cache_creation={"ephemeral_1h_input_tokens": 900})
+    with gate_for(upstream, TEXT, kind="anthropic", usd="0.004") as gate:
+        prompt = ask(messages=[{"role": "user", "content": [{"type": "text", "text": "x" * 900, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}])
+        while (answer := gate.post(MESSAGES, prompt)).status == 200:
+            pass
+        assert answer.status == 429
+        assert gate.usage_total("cost_nanos") <= 4_000_000
+
+
+def test_a_compaction_is_paid_for_beside_the_message(upstream):
+    upstream.answer = message(iterations=[{"type": "compaction", "input_tokens": 180000, "output_tokens": 3500},
+                                          {"type": "message", "input_tokens": 100, "output_tokens": 5}])
+    with gate_for(upstream, TEXT, kind="anthropic") as gate:
+        row = row_of(gate, gate.post(MESSAGES, ask()))
+        assert (row["input_tokens"], row["output_tokens"]) == (180100, 3505)
+
+
+def test_searches_are_held_and_booked(upstream):
+    upstream.answer = message(server_tool_use={"web_search_requests": 5})
+    price = {"input": 0, "output": 0, "search": 0.01}
+    with gate_for(upstream, price, kind="anthropic", usd="0.04") as gate:
+        assert gate.post(MESSAGES, ask(tools=[SEARCH])).status == 429
+        assert not upstream.calls
+    with gate_for(upstream, price, kind="anthropic", usd="0.08") as gate:
+        row = row_of(gate, gate.post(MESSAGES, ask(tools=[SEARCH])))
+        assert (row["cost_nanos"], row["searches"]) == (50_000_000, 5)
+        assert gate.post(MESSAGES, ask(tools=[SEARCH])).status == 429
+
+
+def test_the_catalogue_knows_what_a_search_costs(upstream):
+    upstream.answer = message(server_tool_use={"web_search_requests": 5})
+    with gate_for(upstream, "catalog", kind="anthropic", model="claude-opus-4-5") as gate:
+        assert row_of(gate, gate.post(MESSAGES, ask(tools=[SEARCH])))["cost_nanos"] == 100 * 5000 + 5 * 25000 + 5 * 10_000_000
+
+
+def test_a_search_of_unknown_price_is_as_any_unknown_price(upstream):
+    upstream.answer = message(server_tool_use={"web_search_requests": 2})
+    with gate_for(upstream, TEXT, kind="anthropic") as gate:
+        answer = gate.post(MESSAGES, ask(tools=[SEARCH]))
+        assert answer.status == 400 and "search" in answer.json["error"]["message"]
+        assert not upstream.calls
+        own = {"name": "web_search", "input_schema": {"type": "object"}}
+        assert gate.post(MESSAGES, ask(tools=[own])).status == 200
+    for price, ledger, cost in (({**TEXT, "search": 0}, {}, 0), (TEXT, {"unknown_price": "zero"}, 0),
+                                (TEXT, {"unknown_price": "cap", "price_cap": {"input": 10, "output": 50, "search": 0.02}}, 40_000_000)):
+        with gate_for(upstream, price, kind="anthropic", ledger=ledger) as gate:
+            assert row_of(gate, gate.post(MESSAGES, ask(tools=[SEARCH])))["cost_nanos"] == 100 * 1000 + 5 * 4000 + cost
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_searches_of_a_response_are_counted(upstream, stream):
+    response = {"id": "resp_1", "object": "response", "status": "completed", "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
+                "output": [{"type": "web_search_call", "id": "ws", "status": "completed"}] * 3}
+
+    def answer(call):
+        if not stream:
+            return call.respond(200, response)
+        call.begin_stream()
+        call.event(json.dumps({"type": "response.completed", "response": response}))
+        call.end_stream()
+    upstream.answer = answer
+    with gate_for(upstream, {**TEXT, "search": 0.01}) as gate:
+        row = row_of(gate, gate.post(RESPONSES, {"model": "fast", "input": "x", "stream": stream, "tools": [{"type": "web_search"}]}))
+        assert (row["searches"], row["cost_nanos"]) == (3, 10 * 1000 + 5 * 4000 + 30_000_000)
+
+
+def test_queries_that_gemini_grounds_on_are_counted(upstream):
+    upstream.answer = answers(candidates=[{"content": {"role": "model", "parts": [{"text": "hi" * 2000}]}, "finishReason": "STOP",
+                                           "groundingMetadata": {"webSearchQueries": ["a", "b"]}}],
+                              usageMetadata={"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15})
+    with gate_for(upstream, {**TEXT, "search": 0.014}, kind="gemini") as gate:
+        row = row_of(gate, gate.post(GEMINI, {"contents": [{"role": "user", "parts": [{"text": "x"}]}], "tools": [{"google_search": {}}]}))
+        assert (row["searches"], row["cost_nanos"]) == (2, 10 * 1000 + 5 * 4000 + 28_000_000)
+
+
+@pytest.mark.parametrize("kind, cost", [("openrouter", 0.75), ("perplexity", {"request_cost": 0.7, "total_cost": 0.75})])
+def test_what_the_provider_says_that_it_costs_is_booked_where_it_is_more(upstream, kind, cost):
+    upstream.answer = answers(**chat_body(usage={"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000, "cost": cost}))
+    for price, nanos in ((TEXT, 750_000_000), ({"input": 0, "output": 0}, 0), ({"input": 1000, "output": 0}, 1_000_000_000)):
+        with gate_for(upstream, price, kind=kind) as gate:
+            assert row_of(gate, gate.post(CHAT, ask()))["cost_nanos"] == nanos
+
+
+def test_who_else_says_what_it_costs_is_not_believed(upstream):
+    upstream.answer = answers(**chat_body(usage={"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.75}))
+    with gate_for(upstream, TEXT) as gate:
+        assert row_of(gate, gate.post(CHAT, ask()))["cost_nanos"] == 10 * 1000 + 5 * 4000
+
+
+@pytest.mark.parametrize("more", [{"models": ["openai/o1-pro"]}, {"route": "fallback"}, {"preset": "@preset/x"}])
+def test_a_call_names_one_model_of_openrouters(upstream, more):
+    with gate_for(upstream, TEXT, kind="openrouter") as gate:
+        answer = gate.post(CHAT, ask(**more))
+        assert answer.status == 400 and answer.json["error"]["param"] == "models"
+        assert not upstream.calls
+
+
+def test_a_regions_surcharge_is_booked(upstream):
+    upstream.answer = message(input_tokens=1000, output_tokens=1000, inference_geo="us")
+    with gate_for(upstream, "catalog", kind="anthropic", model="claude-opus-4-6") as gate:
+        assert row_of(gate, gate.post(MESSAGES, ask(inference_geo="us")))["cost_nanos"] == (1000 * 5000 + 1000 * 25000) * 11 // 10
