@@ -393,7 +393,10 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
         too_long = too_long && knows_bound(x) && answer_surely(&x->answer) <= bound.output_tokens;
     int64_t output = too_long ? bound.output_tokens : call.output_tokens;
     usage->audio_output_tokens = x->answer.sound_tokens;
-    output += x->answer.sound_tokens + x->answer.pictures * (int64_t)ESTIMATE_PICTURE_TOKENS;
+    int64_t pictures = x->answer.pictures * (int64_t)ESTIMATE_PICTURE_TOKENS;
+    if (usage->image_output_tokens < pictures)
+        usage->image_output_tokens = pictures;
+    output += x->answer.sound_tokens + pictures;
     usage->output_tokens = output > usage->output_tokens ? output : usage->output_tokens;
     if (usage->input_tokens == 0) /* some say this much at their beginning */
         usage->input_tokens = x->estimated ? x->estimate.input_mean : call.input_tokens;

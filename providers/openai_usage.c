@@ -302,6 +302,7 @@ void openai_add_tools(struct answer *answer, struct text tools)
     member_count(member_find(pictures, TEXT("output_tokens")), COUNT_MAX, &output);
     answer->usage.input_tokens += input;
     answer->usage.output_tokens += output;
+    answer->usage.image_output_tokens += output;
 }
 
 /* Some put it into quotes. */
