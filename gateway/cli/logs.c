@@ -309,8 +309,10 @@ static void print_trace(struct text row)
     words_member(row, "outcome", outcome, sizeof outcome);
     words_member(row, "error", error, sizeof error);
     words_member(row, "finish", finish, sizeof finish);
+    /* What a try before had failed of, where another one was answered. */
+    const char *why = strcmp(outcome, "complete") == 0 ? ", after " : ", error ";
     printf("%s  %s\nended    %" PRId64 ", %s%s%s%s%s\n", id, at, cli_member_int(row, "status"),
-           outcome, finish[0] ? ", finish reason " : "", finish, error[0] ? ", error " : "", error);
+           outcome, finish[0] ? ", finish reason " : "", finish, error[0] ? why : "", error);
     print_who(row);
     print_way(row);
     fputs("time     ", stdout);

@@ -5,7 +5,7 @@ import json
 import subprocess
 import threading
 
-from harness import BINARY, clean_environment, config_for, eventually
+from harness import BINARY, PRICE, Sluice, clean_environment, config_for, eventually, provider_for
 from raw_upstream import openai_answer
 
 
@@ -42,6 +42,27 @@ def test_one_call_is_told_whole(gate):
         assert words in told.stdout, told.stdout
     raw = json.loads(gate.cli("trace", answer.header("x-request-id"), "--format", "json").stdout)
     assert raw["id"] == answer.header("x-request-id") and raw["target"] == "fast-1"
+
+
+def test_what_a_try_failed_of_before_another_one_is_no_error_of_the_call(upstream):
+    def answer(call):
+        if call.json["model"] == "bad":
+            call.respond(503, {"error": {"message": "no"}})
+        else:
+            openai_answer(call)
+
+    upstream.answer = answer
+    targets = [{"id": name, "provider": "up", "model": name, "priority": priority, "price": PRICE}
+               for priority, name in enumerate(("bad", "good"), 1)]
+    provider = provider_for(upstream, retry={"attempts": 2, "backoff": "1ms"})
+    with Sluice(config_for(upstream, providers=[provider], models=[{"name": "fast", "targets": targets}])) as gate:
+        saved = gate.chat()
+        assert saved.status == 200
+        told = gate.cli("trace", saved.header("x-request-id")).stdout
+        assert "200, complete" in told and "after target_error" in told and ", error" not in told, told
+        upstream.answer = lambda call: call.respond(503, {"error": {"message": "no"}})
+        told = gate.cli("trace", gate.chat().header("x-request-id")).stdout
+        assert ", error target_error" in told, told
 
 
 def test_what_is_not_there_or_not_meant_is_said(gate):
