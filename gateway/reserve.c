@@ -673,39 +673,51 @@ void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t c
 
 /* ------------------------------------------------------------------------------- settled */
 
-/* Has this call taken a budget over one of its marks? */
+/* Is anybody to be told how much of it is used? */
+static bool is_watched(const struct limit *limit)
+{
+    return limit->kind == LIMIT_MONEY && (limit->warn_at[0] || limit->exceeded == EXCEEDED_WARN);
+}
+
+static void tell_mark(struct worker *worker, struct text counter, unsigned per_mille)
+{
+    log_line(LOG_WARN, "budget", "%.*s has reached %u.%u %% of its amount", TEXT_ARGS(counter),
+             per_mille / 10, per_mille % 10);
+    service_event(worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
+                  TEXT_ARGS(text_head(counter, 100)), per_mille / 10, per_mille % 10);
+}
+
+/* Has this call taken a budget over one of its marks? One that refuses nothing has its amount as
+ * the last, whatever else it has. */
 static void warn_of(struct worker *worker, struct reservation *r, size_t use, int64_t cost_nanos)
 {
     const struct limit *limit = r->uses[use].limit;
     struct limit_view view;
     limits_view(r, use, &view);
-    int64_t now = limit->amount - view.left, before = now - cost_nanos;
-    for (size_t i = 0; i < LIMIT_WARNINGS && limit->warn_at[i]; i++) {
-        int64_t mark = (int64_t)((__int128)limit->amount * limit->warn_at[i] / PER_MILLE);
-        if (before >= mark || now < mark)
-            continue;
-        struct text counter = r->uses[use].counter;
-        log_line(LOG_WARN, "budget", "%.*s has reached %u.%u %% of its amount", TEXT_ARGS(counter),
-                 limit->warn_at[i] / 10U, limit->warn_at[i] % 10U);
-        service_event(worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
-                      TEXT_ARGS(text_head(counter, 100)), limit->warn_at[i] / 10U,
-                      limit->warn_at[i] % 10U);
+    int64_t now = limit->amount - view.left + (int64_t)view.over, before = now - cost_nanos;
+    unsigned last = 0;
+    for (size_t i = 0; i <= LIMIT_WARNINGS && last < PER_MILLE; i++) {
+        unsigned share = i < LIMIT_WARNINGS ? limit->warn_at[i] : 0;
+        if (share == 0 && limit->exceeded != EXCEEDED_WARN)
+            break;
+        last = share ? share : PER_MILLE;
+        int64_t mark = (int64_t)((__int128)limit->amount * last / PER_MILLE);
+        if (before < mark && now >= mark)
+            tell_mark(worker, r->uses[use].counter, last);
     }
 }
 
 void reserve_warn(struct worker *worker, struct reservation *r, const struct used *used)
 {
     for (size_t i = 0; i < r->use_count; i++)
-        if (r->uses[i].limit->kind == LIMIT_MONEY && r->uses[i].limit->warn_at[0] &&
-            used[i].cost_nanos > 0)
+        if (is_watched(r->uses[i].limit) && used[i].cost_nanos > 0)
             warn_of(worker, r, i, used[i].cost_nanos);
 }
 
 static void warn(struct exchange *x, int64_t cost_nanos)
 {
     for (size_t i = 0; i < x->reservation.use_count; i++)
-        if (x->reservation.uses[i].limit->kind == LIMIT_MONEY &&
-            x->reservation.uses[i].limit->warn_at[0])
+        if (is_watched(x->reservation.uses[i].limit))
             warn_of(x->worker, &x->reservation, i, cost_nanos);
 }
 

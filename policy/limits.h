@@ -118,7 +118,8 @@ const struct zone *zone_find(struct text name);
 struct limit_view {
     int64_t amount, left; /* left: never below 0 */
     int64_t reset_us;     /* until all of it is there again, from then */
-    bool known;           /* false: of a shared store that was not asked yet; this node's alone */
+    uint64_t over : 63;   /* used and held above the amount: only then more than 0 */
+    uint64_t known : 1;   /* 0: of a shared store that was not asked yet; this node's alone */
 };
 
 /* One counter that a call touches, and what it wants of it. */

@@ -369,16 +369,21 @@ void meter_extend_told(struct meter *meter, struct reservation *r, enum limit_ki
 static void counter_see(const struct meter *meter, const struct counter *counter, int64_t now_us,
                         struct limit_view *view)
 {
-    int64_t left = counter->amount - counter->sum;
-    if (meter->shared && counter->demand->known)
-        left = add_capped(counter->demand->left > 0 ? counter->demand->left : 0,
-                          counter_free(counter, counter->current));
+    int64_t left = counter->amount - counter->sum, over = -left;
+    if (meter->shared && counter->demand->known) {
+        int64_t theirs = counter->demand->left, free = counter_free(counter, counter->current);
+        left = add_capped(theirs > 0 ? theirs : 0, free);
+        over = theirs < 0 ? -theirs - free : 0;
+    }
     if (counter->pace && counter->pace->level < left)
         left = counter->pace->level;
-    view->amount = counter->amount;
-    view->left = left > 0 ? left : 0;
-    view->reset_us = counter_reset(counter, now_us);
-    view->known = !meter->shared || counter->demand->known;
+    *view = (struct limit_view){
+        .amount = counter->amount,
+        .left = left > 0 ? left : 0,
+        .reset_us = counter_reset(counter, now_us),
+        .over = over > 0 ? (uint64_t)over : 0,
+        .known = !meter->shared || counter->demand->known,
+    };
 }
 
 /* -------------------------------------------------------------------------------- settling */

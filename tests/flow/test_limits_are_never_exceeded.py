@@ -241,6 +241,19 @@ def test_a_budget_that_only_warns(upstream):
         assert answers[-1].header("x-sluice-warning")
 
 
+@pytest.mark.parametrize("marks, told", [([0.5, 0.8], ["50.0", "80.0", "100.0"]), ([], ["100.0"]), ([1], ["100.0"]),
+                                         ([0.1, 0.2, 0.3, 0.4], ["10.0", "20.0", "30.0", "40.0", "100.0"])])
+def test_the_log_says_once_that_a_budget_which_only_warns_is_spent(upstream, marks, told):
+    upstream.answer = greedy
+    budget = {"amount": "0.001 USD", "period": "month", "on_exceeded": "warn", "warn_at": marks}
+    with gate_for(upstream, [tenant(budget=budget)]) as gate:
+        for _ in range(12):  # seven times the amount, each more than half of it
+            assert gate.chat(max_tokens=300).status == 200
+        assert gate.stop() == 0
+        lines = [line["msg"] for line in gate.log_lines() if "has reached" in line.get("msg", "")]
+        assert [line.split("has reached ")[1].split(" %")[0] for line in lines] == told, lines
+
+
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_a_restart_gives_no_second_budget(upstream, how):
     upstream.answer = greedy
