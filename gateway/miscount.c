@@ -15,11 +15,14 @@ static bool writes_text(const struct exchange *x)
            operation == OPERATION_RESPONSE;
 }
 
-static int64_t late_tokens(const struct answer *answer)
+/* What was written behind the count, and is not in it: some have made all of an answer, and counted
+ * it, before they send the first piece. */
+static int64_t late_tokens(const struct answer *answer, int64_t told)
 {
     int64_t by_bytes = (answer->late_bytes + 3) / 4;
-    int64_t tokens = answer->late_events > by_bytes ? answer->late_events : by_bytes;
-    return tokens > LATE_TOKENS ? tokens : 0;
+    int64_t late = answer->late_events > by_bytes ? answer->late_events : by_bytes;
+    int64_t more = answer_estimate(answer) - told;
+    return late > LATE_TOKENS && more > told / 2 ? more : 0;
 }
 
 /* A total that is above the parts is taken for thoughts, of which there are no more than may be. */
@@ -40,7 +43,7 @@ bool miscount_mend(const struct exchange *x, bool cut, struct usage *usage)
     if (!writes_text(x))
         return false;
     struct usage likely = {0};
-    int64_t late = late_tokens(&x->answer), beyond = beyond_bound(x, usage);
+    int64_t late = late_tokens(&x->answer, usage->output_tokens), beyond = beyond_bound(x, usage);
     if (x->answer.input_unsaid) {
         reserve_expect(x, cut, &likely);
         usage->input_tokens = likely.input_tokens;

@@ -34,11 +34,13 @@
 
 enum {
     VERDICTS_BLOCK = 4096,
-    FORCED_US = 2000000,       /* for model servers, when it must end at once */
-    LOOK_MS = 20,              /* how often a drain looks whether it is done */
-    QUIET_US = 2000000,        /* no call for so long ends a drain, though clients are connected
-                                  or a collector is slow */
-    LAST_GRACE_US = 100000,    /* for answers to the admin socket on its way out */
+    FORCED_US = 2000000,    /* for model servers, when it must end at once */
+    LOOK_MS = 20,           /* how often a drain looks whether it is done */
+    QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected
+                               or a collector is slow */
+    LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
+    TRIM_LONG_US = 2000,
+    TRIM_REST_TIMES = 50000,   /* a minute and more then: a worker waits for at most 20 ppm of it */
     TRIM_US = 10000000,        /* some 0.5 ms each time; 1.5 ms after 5,000 of 8,000 streams */
     STORE_SETTLE_US = 5000000, /* until it counts, and all workers have theirs */
 };
@@ -358,7 +360,11 @@ static int keep_small(struct service *service, int timeout)
     uint64_t now = clock_now_us();
     if (now >= service->trim_due_us) {
         resident_trim();
-        service->trim_due_us = now + TRIM_US;
+        uint64_t after = clock_now_us(), took = after - now;
+        /* The kernel is told of each gap, also when it has it already: of a heap with many that
+         * takes long, and workers wait. */
+        service->trim_due_us = after + (took > TRIM_LONG_US ? TRIM_REST_TIMES * took : TRIM_US);
+        now = after;
     }
     int left = (int)((service->trim_due_us - now + 999) / 1000);
     return timeout < 0 || timeout > left ? left : timeout;

@@ -207,6 +207,7 @@ struct directory *roster_set_file(struct roster *roster, const struct roster_fil
             after = directory_new(file);
             read_again(after, before);
             after->mark = before->mark;
+            after->unknown = before->unknown;
         }
         directory_ref(after);
         bool done = put_in_force(roster, before, after, false);

@@ -277,6 +277,9 @@ void openai_read_usage(struct answer *answer, struct text usage)
     memset(&reading.figures, -1, sizeof(reading.figures));
     memset(reading.ranks, NO_RANK, sizeof(reading.ranks));
     read_figures(&reading, usage);
+    if (reading.figures.output < 0 && figures->input > 0 && figures->total > figures->input &&
+        is_generative(answer->operation))
+        reading.figures.output = figures->total - figures->input;
     bool says_output = figures->output >= 0;
     bool says_anything = says_output || figures->input >= 0 || figures->total >= 0 ||
                          figures->seconds >= 0 || figures->rankings >= 0;

@@ -161,11 +161,11 @@ def test_a_side_that_is_no_count_is_what_the_total_leaves(upstream):
         assert (row["input_tokens"], row["output_tokens"], row["reasoning_tokens"]) == (1000, 500, 0), row
 
 
-@pytest.mark.parametrize("late, booked", [(300, range(1000, 1500)), (2, range(1, 2))])
-def test_what_is_written_behind_the_count_is_added(upstream, late, booked):
-    """But for the last few words, which some count before they have sent them."""
+@pytest.mark.parametrize("told, late, booked", [(1, 300, range(1000, 1500)), (1, 2, range(1, 2)), (900, 300, range(900, 901))])
+def test_what_is_written_behind_the_count_is_added(upstream, told, late, booked):
+    """But for a few words; and not where it is in the count, which some make before they send anything."""
     def answer(call):
-        first = chat_chunk({"role": "assistant", "content": "a"}, usage={"prompt_tokens": 50, "completion_tokens": 1, "total_tokens": 51})
+        first = chat_chunk({"role": "assistant", "content": "a"}, usage={"prompt_tokens": 50, "completion_tokens": told})
         events(call, first, *[chat_chunk({"content": "word word word "}) for _ in range(late)], chat_chunk({}, finish="stop"), "[DONE]")
         call.end_stream()
 
@@ -173,6 +173,13 @@ def test_what_is_written_behind_the_count_is_added(upstream, late, booked):
     with gate_for(upstream) as gate:
         row = gate.ledger_row(gate.chat(stream=True, **ASKED).header("x-request-id"))
         assert row["output_tokens"] in booked, row
+
+
+def test_an_answer_that_is_not_counted_is_what_the_total_leaves(upstream):
+    upstream.answer = lambda call: call.respond(200, chat_body(usage={"prompt_tokens": 10, "total_tokens": 50}))
+    with gate_for(upstream) as gate:
+        row = gate.ledger_row(gate.chat(**ASKED).header("x-request-id"))
+        assert (row["counted"], row["input_tokens"], row["output_tokens"]) == ("provider", 10, 40), row
 
 
 def test_a_total_without_bound_is_not_believed(upstream):
