@@ -211,7 +211,7 @@ void anthropic_write_whole(const struct answer_way *way, struct arena *arena,
 void anthropic_put_citation(struct buffer *out, const struct citation *citation);
 const char *anthropic_stop_reason(enum finish finish, bool calls);
 /* The members of a usage object; <extras> and <more>: objects whose other members are put too. */
-void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct text extras,
+void anthropic_put_usage(struct buffer *out, const struct usage *told, struct text extras,
                          struct text more);
 
 /* -------------------------------------------------------- carried by others (anthropic_carry.c) */

@@ -34,8 +34,8 @@ static void add(int64_t *figure, int64_t more)
 
 static void read_named(struct text usage, struct anthropic_figures *f, struct text *iterations);
 
-/* What was done beside the message: a compaction of what was said before. It is paid for and stands
- * in no total (docs.claude.com, "Compaction"). */
+/* What was done beside the message: a compaction of what was said before, an advisor's messages. It
+ * is paid for and stands in no total (docs.claude.com, "Compaction"). */
 static void add_iterations(struct text iterations, struct anthropic_figures *f)
 {
     struct text name, item;
@@ -129,9 +129,35 @@ static void put_older(struct buffer *out, struct text extras, struct text more)
     anthropic_put_extras(out, extras, names, count);
 }
 
-void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct text extras,
+static int64_t without(int64_t figure, int64_t part)
+{
+    return figure > part ? figure - part : 0;
+}
+
+/* What <extras> say again of iterations is not in the totals, as it was not when it came. */
+static void take_off(struct usage *usage, struct text extras)
+{
+    struct text name, value;
+    while (extras.len && member_next(&extras, &name, &value)) {
+        struct anthropic_figures aside;
+        if (!text_equal(name, TEXT("iterations")) || value.at[0] != '[')
+            continue;
+        anthropic_figures_clear(&aside);
+        add_iterations(value, &aside);
+        int64_t cached = or_zero(aside.cached), written = or_zero(aside.cache_write);
+        usage->input_tokens = without(usage->input_tokens, or_zero(aside.input) + cached + written);
+        usage->cached_tokens = without(usage->cached_tokens, cached);
+        usage->cache_write_tokens = without(usage->cache_write_tokens, written);
+        usage->output_tokens = without(usage->output_tokens, or_zero(aside.output));
+    }
+}
+
+void anthropic_put_usage(struct buffer *out, const struct usage *told, struct text extras,
                          struct text more)
 {
+    struct usage shown = *told, *usage = &shown;
+    take_off(usage, extras);
+    take_off(usage, more);
     /* Some providers count a token as both read and written; here it is one of them, for clients
      * add them up. */
     int64_t rest = usage->input_tokens - usage->cached_tokens;

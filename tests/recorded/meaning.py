@@ -383,13 +383,17 @@ ANTHROPIC_STOP = {
 def anthropic_usage(usage):
     if usage.get("input_tokens") is None and usage.get("output_tokens") is None:
         return None
-    read, written = usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0
+    aside = [step for step in usage.get("iterations") or [] if step.get("type") != "message"]  # in no total, and billed
+
+    def count(name):
+        return sum(figures.get(name) or 0 for figures in (usage, *aside))
+    read, written = count("cache_read_input_tokens"), count("cache_creation_input_tokens")
     details = usage.get("output_tokens_details") or {}
     return {
-        "input": (usage.get("input_tokens") or 0) + read + written,
+        "input": count("input_tokens") + read + written,
         "cached": read,
         "written": written,
-        "output": usage.get("output_tokens") or 0,
+        "output": count("output_tokens"),
         "reasoning": details.get("thinking_tokens") or 0,
     }
 
