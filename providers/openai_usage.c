@@ -287,7 +287,8 @@ void openai_read_usage(struct answer *answer, struct text usage)
         return;
     answer->late_events = answer->late_bytes = answer->guessed_tokens = 0;
     settle(figures, is_generative(answer->operation), answer);
-    if (answer->operation == OPERATION_IMAGE && figures->image_output < 0) /* nothing else is made */
+    if (answer->operation == OPERATION_IMAGE &&
+        figures->image_output < 0) /* nothing else is made */
         answer->usage.image_output_tokens = answer->usage.output_tokens;
     if (says_output || !is_generative(answer->operation))
         answer->usage_seen = true;
