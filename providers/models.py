@@ -45,8 +45,7 @@ GENERATIVE = ("chat", "completion", "responses", "image", "image-edit", "speech"
 #     queries; those before: 35 per 1,000 prompts, here of each query
 SEARCHES = (("anthropic", "claude", "0.010"), ("openai", "gpt-5", "0.010"),
             ("openai", "o3", "0.010"), ("openai", "o4", "0.010"), ("openai", "gpt-4", "0.025"),
-            ("gemini", "gemini-3", "0.014"), ("gemini", "gemini", "0.035"),
-            ("vertex", "gemini-3", "0.014"), ("vertex", "gemini", "0.035"))
+            ("gemini", "gemini-3", "0.014"), ("gemini", "gemini", "0.035"))
 
 
 # Whose zero is a price; elsewhere a list that says 0 and 0 means that nobody knew.
