@@ -257,7 +257,8 @@ static void on_end(struct upstream_call *call)
             relay_end_translated(x);
             break;
         }
-        if (buffer_length(&x->held)) /* the last event need not be followed by an empty line */
+        /* The last event need not be followed by an empty line. */
+        if (buffer_length(&x->held) && !relay_is_left_out(x, buffer_text(&x->held)))
             relay_pass_event(x, buffer_text(&x->held), false);
         if (!x->guard_blocked && !x->facts.last_held && relay_is_guarded(x) && !guarding_end(x))
             relay_stop_guarded(x);

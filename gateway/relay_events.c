@@ -210,8 +210,15 @@ static bool is_bad_event(const struct exchange *x, const struct sse_event *event
     if (event->lines > 1 || !is_our_stream(x))
         return false;
     if (event->lines == 0)
-        return !x->head_sent && is_no_event(event->raw);
+        return !x->head_sent && (is_no_event(event->raw) || relay_is_left_out(x, event->raw));
     return event->data.len > 0 && event->data.at[0] == '{' && !scan_is_valid(event->data);
+}
+
+bool relay_is_left_out(const struct exchange *x, struct text rest)
+{
+    while (rest.len && (rest.at[0] == '\n' || rest.at[0] == '\r'))
+        rest = text_from(rest, 1);
+    return x->bad_events && !x->head_sent && rest.len == 0;
 }
 
 static void break_stream(struct exchange *x)
@@ -350,10 +357,12 @@ void relay_take_events(struct exchange *x, struct text piece)
         if (!buffer_append_text(&x->held, text_from(bytes, whole)))
             stop_watching(x);
     } else if (whole) {
-        if (!x->facts.last_held)
+        if (x->facts.last_held)
+            relay_hold(x);
+        else if (x->bad_events && !x->head_sent)
             relay_give_out(x); /* nothing, where all of it was left out: then no head either */
         else
-            relay_hold(x);
+            relay_flush(x, false);
         buffer_drop(&x->held, whole);
         if (!buffer_length(&x->held))
             buffer_done(&x->held);

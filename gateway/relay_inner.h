@@ -71,6 +71,8 @@ void relay_pass_noted(struct exchange *x, const struct sse_event *event, bool la
 void relay_leave_guarded(struct exchange *x);
 /* The next piece of a stream of the client's own dialect. */
 void relay_take_events(struct exchange *x, struct text piece);
+/* Are these blanks behind what was left out, with nothing sent yet? Then they are no answer. */
+bool relay_is_left_out(const struct exchange *x, struct text rest);
 
 /* --- relay_crossing.c --- */
 

@@ -2,6 +2,7 @@
 """What the upstream cut, the client can see to be cut."""
 
 import json
+import time
 
 import pytest
 from harness import chat_body, chat_chunk, chat_request, framed, sse_events
@@ -114,9 +115,9 @@ def test_half_an_event_is_not_an_event(gate, upstream):
 NO_STREAM = b"<html>\x01\x02 {\"not\": json,\n\xff\xfe data\n\n"
 
 
-@pytest.mark.parametrize("pieces", [[NO_STREAM + b"\n"], [NO_STREAM[:9], NO_STREAM[9:]], [NO_STREAM] * 40,
+@pytest.mark.parametrize("pieces", [[NO_STREAM + b"\n"], [NO_STREAM[:9], NO_STREAM[9:]], [NO_STREAM, b"\n"], [NO_STREAM] * 40,
                                     [NO_STREAM[:-2]], [b"x" * 300_000] * 4],
-                         ids=["one", "in two", "many", "no end", "too long to be an event"])
+                         ids=["one", "in two", "a line behind", "many", "no end", "too long to be an event"])
 def test_what_is_no_stream_is_an_error_with_its_status(gate, upstream, pieces):
     """A page, say, that a proxy sends under the type of a stream. There is no other target: the client is told all the same."""
 
@@ -124,6 +125,7 @@ def test_what_is_no_stream_is_an_error_with_its_status(gate, upstream, pieces):
         call.begin_stream()
         for piece in pieces:
             call.chunk(piece)
+            time.sleep(0.02)  # a read of its own
         call.end_stream()
 
     upstream.answer = answer
