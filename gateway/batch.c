@@ -231,7 +231,21 @@ static int64_t bound_cost(const struct price *price, const struct batch_model *m
     int64_t cost = price_bound(price, usage->input_tokens, usage->output_tokens, usage->units);
     int64_t other = price_bound(&below, usage->input_tokens, usage->output_tokens, usage->units);
     cost = sum(cost > other ? cost : other, model->calls); /* each is rounded up */
-    return price->request > 0 ? sum(cost, times(model->calls - 1, price->request)) : cost;
+    cost = price->request > 0 ? sum(cost, times(model->calls - 1, price->request)) : cost;
+    return price_bound_with(price, usage, cost);
+}
+
+/* As of single calls: whoever they are of. */
+static bool check_searches(struct exchange *x, const struct batch_model *model,
+                           const struct found *found)
+{
+    if (!model->searches || !found->target->price.no_search)
+        return true;
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+              "Calls of the model '%.*s' in this file may search the web, and what a search costs "
+              "there is not known here (price.search).",
+              TEXT_ARGS(text_head(text_of(model->name), NAME_SHOWN)));
+    return bad(x, FAULT_BAD_REQUEST, "input_file_id");
 }
 
 static bool read_part(struct exchange *x, const struct batch_facts *facts,
@@ -246,10 +260,12 @@ static bool read_part(struct exchange *x, const struct batch_facts *facts,
                                 .upstream_model = name,
                                 .price_version = found.target->price.version,
                                 .attempts = (unsigned)model->calls};
-    if (!bound_output(x, facts, model, &found, part) || !bound_input(x, model, &found, part))
+    if (!check_searches(x, model, &found) || !bound_output(x, facts, model, &found, part) ||
+        !bound_input(x, model, &found, part))
         return false;
     struct usage *usage = &part->usage;
     usage->units = model->units;
+    usage->searches = model->searches;
     usage->cached_tokens =
         model->input_likely < usage->input_tokens ? model->input_likely : usage->input_tokens;
     usage->reasoning_tokens =
@@ -340,6 +356,7 @@ void batch_bound(const struct batch *batch, struct ledger_row *row)
         row->usage.input_tokens = sum(row->usage.input_tokens, part->usage.input_tokens);
         row->usage.output_tokens = sum(row->usage.output_tokens, part->usage.output_tokens);
         row->usage.units = sum(row->usage.units, part->usage.units);
+        row->usage.searches = sum(row->usage.searches, part->usage.searches);
         row->cost_nanos = sum(row->cost_nanos, part->cost_nanos);
         row->attempts += part->attempts;
     }

@@ -61,6 +61,7 @@ struct job {
     /* what the batch says of itself */
     char state[32], file[FILE_ID_BYTES];
     int64_t completed, failed; /* calls; -1 = not said */
+    bool has_tools;            /* its calls are responses, whose tools may cost beside tokens */
     struct seen seen[BATCH_PARTS_MAX];
     bool is_counted; /* <seen> is the truth; else the most it may have cost is booked */
     struct owner owner;
@@ -150,6 +151,7 @@ static void write_row(const struct job *job, size_t i, struct ledger_row *row)
     row->usage = seen->usage;
     row->usage.input_tokens += share(held->usage.input_tokens, unknown, calls);
     row->usage.output_tokens += share(held->usage.output_tokens, unknown, calls);
+    row->usage.searches += share(held->usage.searches, unknown, calls);
     row->cost_nanos = seen->cost_nanos + share(held->cost_nanos, unknown, calls);
     row->price_version = job->targets[i] ? job->targets[i]->price.version : held->price_version;
 }
@@ -308,13 +310,35 @@ static size_t dearest_counted(const struct job *job, const struct usage *counted
     return best;
 }
 
+/* Is it one of the Responses API? The batch need not say. */
+static bool is_response(struct text body)
+{
+    struct text items = member_find(body, TEXT("output"));
+    return items.len && items.at[0] == '[';
+}
+
+/* The answer that a line of the output file has. False: it cannot be read. */
+static bool read_answer(const struct job *job, struct text body, struct answer *answer)
+{
+    const struct dialect *dialect = dialect_of(job);
+    struct scan_value values[DIALECT_WANTS];
+    struct scan_problem why;
+    if (!scan_json(body, dialect->wants, dialect->want_count, values, &why))
+        return false;
+    if (is_response(body))
+        answer->operation = OPERATION_RESPONSE;
+    dialect->watch_body(answer, values);
+    if (answer->operation == OPERATION_RESPONSE && !answer->usage.searches)
+        answer->usage.searches = response_searches(body);
+    return true;
+}
+
 /* A line of the output file. */
 static void count_line(struct job *job, struct text line)
 {
     static const struct text members[] = {TEXT("response.status_code"), TEXT("response.body")};
     static const struct text model_member = TEXT("model");
-    const struct dialect *dialect = dialect_of(job);
-    struct scan_value values[DIALECT_WANTS], parts[2], model;
+    struct scan_value parts[2], model;
     struct scan_problem why;
     struct answer answer = {.operation = OPERATION_BATCH};
     uint64_t status;
@@ -326,11 +350,9 @@ static void count_line(struct job *job, struct text line)
         job->seen[0].calls++;
         return;
     }
-    read = read && scan_json(parts[1].raw, dialect->wants, dialect->want_count, values, &why);
+    read = read && read_answer(job, parts[1].raw, &answer);
     bool named = read && scan_json(parts[1].raw, &model_member, 1, &model, &why);
     named = named && model.kind == SCAN_STRING;
-    if (read)
-        dialect->watch_body(&answer, values);
     size_t i = part_of(job, named ? member_string(model.raw) : TEXT(""));
     if (i == SIZE_MAX) {
         i = answer.usage_seen ? dearest_counted(job, &answer.usage) : dearest_held(job);
@@ -369,14 +391,15 @@ static void read_number(const struct scan_value *value, int64_t *number)
 }
 
 /* The usage of the whole batch tells all when there is one model, whose price is the same for short
- * prompts and long ones. */
+ * prompts and long ones, and no tool that is paid for beside it. */
 static bool count_whole(struct job *job, const struct answer *answer)
 {
     const struct usage *usage = &answer->usage;
     bool has_tiers = !job->targets[0] || job->targets[0]->price.tier_above_tokens > 0;
     int64_t calls = job->completed >= 0 ? job->completed : job->hold->parts[0].attempts;
-    if (job->hold->count != 1 || has_tiers || !answer->usage_seen || usage->units > 0 ||
-        usage->input_tokens + usage->output_tokens == 0)
+    bool has_tools = job->has_tools || job->hold->parts[0].usage.searches > 0;
+    if (job->hold->count != 1 || has_tiers || has_tools || !answer->usage_seen ||
+        usage->units > 0 || usage->input_tokens + usage->output_tokens == 0)
         return false;
     count(job, 0, usage, calls);
     job->seen[0].calls = calls + (job->failed > 0 ? job->failed : 0);
@@ -385,10 +408,10 @@ static bool count_whole(struct job *job, const struct answer *answer)
 
 static bool read_batch(struct job *job, struct answer *answer)
 {
-    enum { FILE_ID, COMPLETED, FAILED, STATUS, MEMBERS };
-    static const struct text members[MEMBERS] = {TEXT("output_file_id"),
-                                                 TEXT("request_counts.completed"),
-                                                 TEXT("request_counts.failed"), TEXT("status")};
+    enum { FILE_ID, COMPLETED, FAILED, STATUS, ENDPOINT, MEMBERS };
+    static const struct text members[MEMBERS] = {
+        TEXT("output_file_id"), TEXT("request_counts.completed"), TEXT("request_counts.failed"),
+        TEXT("status"), TEXT("endpoint")};
     const struct dialect *dialect = dialect_of(job);
     struct scan_value values[DIALECT_WANTS], own[MEMBERS];
     struct scan_problem why;
@@ -407,6 +430,8 @@ static bool read_batch(struct job *job, struct answer *answer)
               ? scan_string(&own[STATUS], job->state)
               : 0;
     job->state[len == SIZE_MAX ? 0 : len] = '\0';
+    job->has_tools = own[ENDPOINT].kind == SCAN_STRING &&
+                     text_equal(member_string(own[ENDPOINT].raw), TEXT("/v1/responses"));
     return true;
 }
 

@@ -188,6 +188,8 @@ static void count_call(struct batch_reader *reader, struct batch_model *model, s
     add(&model->calls, 1);
     add(&model->input_tokens, estimate.input_bound);
     add(&model->input_likely, estimate.input_likely);
+    for (int64_t i = 0; i < choices && facts.searches; i++)
+        add(&model->searches, facts.searches);
     if (reader->operation == OPERATION_IMAGE) {
         add(&model->units, choices);
         add(&model->output_tokens, choices * ESTIMATE_PICTURE_TOKENS);
@@ -312,9 +314,11 @@ const struct batch_facts *batch_reader_end(struct batch_reader *reader)
 /* ---------------------------------------------------------------------------- as a text */
 
 static const char names_mark[] = " *";
+static const char searches_mark[] = "?";
 
 /* The url, marked when objects are named, then for each model its figures and its name; or "!" and
- * the problem. */
+ * the problem. Searches stand, marked, in front of the others, and only where there may be any: a
+ * version that does not know of them takes such a file for one that it cannot understand. */
 struct text batch_facts_write(const struct batch_facts *facts, char *out)
 {
     struct buffer text;
@@ -325,6 +329,8 @@ struct text batch_facts_write(const struct batch_facts *facts, char *out)
         buffer_format(&text, "%s%s\n", facts->url, facts->names_objects ? names_mark : "");
     for (size_t i = 0; i < facts->count; i++) {
         const struct batch_model *m = &facts->models[i];
+        if (m->searches)
+            buffer_format(&text, "%s%lld ", searches_mark, (long long)m->searches);
         buffer_format(&text, "%lld %lld %lld %lld %lld %lld %lld %lld %s\n", (long long)m->calls,
                       (long long)m->input_tokens, (long long)m->contexts,
                       (long long)m->output_tokens, (long long)m->open_answers, (long long)m->units,
@@ -337,19 +343,31 @@ struct text batch_facts_write(const struct batch_facts *facts, char *out)
     return (struct text){out, made.len};
 }
 
+/* The number that <line> begins with, and a space behind it. */
+static bool read_figure(struct text *line, int64_t *figure)
+{
+    size_t space = text_find_byte(*line, ' ');
+    uint64_t number;
+    if (space == SIZE_MAX || !text_number(text_head(*line, space), (uint64_t)SUM_MAX, &number))
+        return false;
+    *figure = (int64_t)number;
+    *line = text_from(*line, space + 1);
+    return true;
+}
+
 static bool read_model(struct text line, struct batch_model *model)
 {
     int64_t *numbers[NUMBERS] = {&model->calls,         &model->input_tokens, &model->contexts,
                                  &model->output_tokens, &model->open_answers, &model->units,
                                  &model->input_likely,  &model->output_likely};
-    for (int i = 0; i < NUMBERS; i++) {
-        size_t space = text_find_byte(line, ' ');
-        uint64_t number;
-        if (space == SIZE_MAX || !text_number(text_head(line, space), (uint64_t)SUM_MAX, &number))
+    if (text_starts(line, text_of(searches_mark))) {
+        line = text_from(line, sizeof(searches_mark) - 1);
+        if (!read_figure(&line, &model->searches))
             return false;
-        *numbers[i] = (int64_t)number;
-        line = text_from(line, space + 1);
     }
+    for (int i = 0; i < NUMBERS; i++)
+        if (!read_figure(&line, numbers[i]))
+            return false;
     if (line.len == 0 || line.len > BATCH_NAME_MAX)
         return false;
     memcpy(model->name, line.at, line.len);

@@ -37,6 +37,7 @@ struct batch_model {
     int64_t output_tokens; /* at most, where a length is stated, */
     int64_t open_answers;  /* and answers whose length is not */
     int64_t units;         /* pictures */
+    int64_t searches;      /* of the web, at most */
     int64_t input_likely, output_likely;
 };
 

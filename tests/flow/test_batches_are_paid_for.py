@@ -360,6 +360,65 @@ def test_an_answer_without_a_longest_is_not_run_under_a_budget(upstream, provide
         assert submit(gate, embedding, url="/v1/embeddings").status == 200
 
 
+# ----------------------------------------------------------------------------- what its calls search
+
+
+RESPONSES = "/v1/responses"
+SEARCHING = {"model": "upstream-model", "input": "x", "max_output_tokens": 100, "tools": [{"type": "web_search"}]}
+
+
+def searching(price):
+    return [merged(model_for("fast"), {"context_window": 1000, "targets": [
+        {"id": "fast-1", "provider": "up", "model": "upstream-model", "price": price}]})]
+
+
+def response_line(usage, searches=0, **more):
+    items = [{"type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}}] * searches
+    body = {"id": "resp_1", "object": "response", "model": "upstream-model", "output": items, "usage": usage, **more}
+    return json.dumps({"custom_id": "call-0", "response": {"status_code": 200, "body": body}}).encode() + b"\n"
+
+
+def test_calls_that_may_search_are_kept_from_where_that_has_no_price(upstream, provider):
+    with gate_for(upstream, tenant(), models=searching({"input": 1, "output": 2})) as gate:
+        refused = submit(gate, SEARCHING, url=RESPONSES)
+        assert refused.status == 400 and "price.search" in refused.json["error"]["message"], refused
+        assert not provider.batches, "nothing was submitted"
+        assert submit(gate, {**SEARCHING, "tools": []}, url=RESPONSES).status == 200
+    with gate_for(upstream, tenant(), models=searching({"input": 1, "output": 2, "search": 0})) as gate:
+        assert submit(gate, SEARCHING, url=RESPONSES).status == 200, "free by its price"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_searches_are_held_and_booked(upstream, provider, killed):
+    """Also where the usage of the whole batch is told: searches are in the file alone."""
+    models = searching({"input": 0, "output": 0, "search": "0.01"})
+    with gate_for(upstream, tenant(nanos=399_000_000), tenant("globex", KEY_GLOBEX, 450_000_000), models=models, poll="1s") as gate:
+        gate.may_crash = killed
+        bodies = [SEARCHING, {**SEARCHING, "max_tool_calls": 30}, {**SEARCHING, "tools": [{"type": "web_search"}] * 2}]
+        assert is_full(submit(gate, *bodies, url=RESPONSES)), "each tool may search ten times"
+        name = submit(gate, *bodies, key=KEY_GLOBEX, url=RESPONSES).json["id"]
+        if killed:
+            gate.kill()
+            gate.start()
+        assert is_full(submit(gate, SEARCHING, key=KEY_GLOBEX, url=RESPONSES)), "all of it is held"
+        silent = response_line(None).replace(b"null", b"{}")
+        provider.end(name, usage=used(1, 1), output=response_line(used(1000, 100), 7) + response_line(used(10, 10), 2) + silent)
+        row, = booked(gate, name)
+        assert row["cost_nanos"] == 90_000_000 + (400_000_000 + 3 + 2) // 3, row
+        assert row["searches"] == 9 + (40 + 2) // 3
+
+
+def test_tools_of_responses_are_booked_though_the_batch_tells_its_usage(upstream, provider):
+    with gate_for(upstream, tenant(), models=searching({"input": 1, "output": 2, "image_output": 10, "search": 0}), poll="1s") as gate:
+        name = submit(gate, {**SEARCHING, "tools": [{"type": "image_generation"}]}, url=RESPONSES).json["id"]
+        provider.batches[name]["endpoint"] = RESPONSES
+        made = {"image_gen": {"input_tokens": 50, "output_tokens": 1000}}
+        provider.end(name, usage=used(30, 20), output=response_line(used(30, 20), tool_usage=made))
+        row, = booked(gate, name)
+        assert (row["input_tokens"], row["output_tokens"], row["image_output_tokens"]) == (80, 1020, 1000), row
+        assert row["cost_nanos"] == 80 * 1000 + 20 * 2000 + 1000 * 10000
+
+
 # ----------------------------------------------------------------------------- how it is settled
 
 

@@ -57,6 +57,17 @@ static void sums_are_the_same_however_the_file_is_cut(void **state)
     }
 }
 
+static void searches_are_summed_up(void **state)
+{
+    (void)state;
+    struct batch_facts facts = facts_of(
+        TEXT(CHAT("{\"model\":\"m\",\"max_tokens\":9,\"n\":3,\"web_search_options\":{}}") /**/
+             CHAT("{\"model\":\"m\",\"max_tokens\":9,\"messages\":[]}")),
+        10);
+    assert_int_equal(facts.count, 1);
+    assert_int_equal(facts.models[0].searches, 30);
+}
+
 static void the_last_line_needs_no_end(void **state)
 {
     (void)state;
@@ -157,6 +168,7 @@ static void facts_are_written_and_read(void **state)
         model->calls = model->input_tokens = model->contexts = INT64_C(1000000000000000);
         model->output_tokens = model->open_answers = model->units = INT64_C(1000000000000000);
         model->input_likely = model->output_likely = INT64_C(999999999999999) - (int64_t)i;
+        model->searches = i % 2 ? INT64_C(1000000000000000) : 0;
     }
     struct text written = batch_facts_write(&facts, text);
     assert_true(written.len <= OBJECT_FACTS_BYTES);
@@ -179,6 +191,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_the_same_however_the_file_is_cut),
+        cmocka_unit_test(searches_are_summed_up),
         cmocka_unit_test(the_last_line_needs_no_end),
         cmocka_unit_test(what_is_not_in_the_file_is_counted_as_contexts),
         cmocka_unit_test(what_writes_no_text_has_no_output),
