@@ -16,6 +16,7 @@ struct orphan {
 
 struct question {
     struct link link;
+    struct link of_stream; /* in store->ahead */
     struct store_redis *store;
     struct reservation *r; /* NULL: nobody waits for it */
     struct orphan *orphan; /* then */
@@ -42,6 +43,7 @@ static struct question *question_new(struct store_redis *store, struct reservati
     *q = (struct question){.store = store, .r = r, .ahead = LIMIT_KINDS};
     q->began_us = clock_now_us();
     list_init(&q->link);
+    list_init(&q->of_stream);
     return q;
 }
 
@@ -57,6 +59,7 @@ static void question_free(struct question *q)
 {
     struct store_redis *store = q->store;
     list_remove(&q->link);
+    list_remove(&q->of_stream);
     orphan_free(q->orphan);
     q->orphan = NULL;
     if (q->ahead != LIMIT_KINDS)
@@ -109,6 +112,17 @@ static struct orphan *orphan_new(const struct reservation *r, enum limit_kind ki
 static struct reservation *question_about(const struct question *q)
 {
     return q->r ? q->r : &q->orphan->r;
+}
+
+static bool is_for_stream(const struct question *q)
+{
+    return q->ahead != LIMIT_KINDS;
+}
+
+/* Else who asked has gone. */
+static bool is_wanted(const struct question *q)
+{
+    return q->r || is_for_stream(q);
 }
 
 /* ----------------------------------------------------------------------------- full ones */
@@ -190,14 +204,14 @@ static bool question_choose(struct question *q, const struct reservation *r)
     struct meter_lack *lacks = q->store->lacks;
     q->count = 0;
     for (size_t i = 0; i < r->use_count; i++) {
-        if (q->ahead != LIMIT_KINDS)
+        if (is_for_stream(q))
             lacks[i].more = 0;
         if (q->whole)
             lacks[i].lack = r->uses[i].want;
         if (lacks[i].lack > 0 || lacks[i].more > 0)
             q->index[q->count++] = (uint8_t)i;
     }
-    if (q->count > 0 || q->ahead != LIMIT_KINDS)
+    if (q->count > 0 || is_for_stream(q))
         return q->count > 0;
     for (size_t i = 0; i < r->use_count; i++)
         q->index[q->count++] = (uint8_t)i;
@@ -209,7 +223,7 @@ static struct text flags_of(const struct question *q, const struct use *use, boo
     const struct limit *limit = use->limit;
     if (limit->exceeded != EXCEEDED_REJECT)
         return had ? TEXT("sh") : TEXT("s");
-    if (q->ahead != LIMIT_KINDS)
+    if (is_for_stream(q))
         return had ? TEXT("ah") : TEXT("a");
     if (limit->kind == LIMIT_MONEY && use->least < use->want)
         return had ? TEXT("mh") : TEXT("m");
@@ -257,13 +271,13 @@ static bool question_is_sure(const struct question *q)
     return true;
 }
 
-/* It has not: that is said first. True: the question waits. For a stream nobody waits; it asks
- * again. */
+/* It has not: that is said first. True: the question waits. One for a stream, too: a session ends
+ * when what it lacks is not there and not asked for either. */
 static bool question_assert(struct question *q)
 {
     struct reservation *r = question_about(q);
     q->sent_us = 0;
-    if (store_assert(q->store, r->root, r, 0) == ASSERT_AWAY || !q->r)
+    if (store_assert(q->store, r->root, r, 0) == ASSERT_AWAY || !is_wanted(q))
         return false;
     question_wait(q);
     return true;
@@ -300,14 +314,14 @@ static bool question_send(struct question *q)
     if (!store_eval(store, &store->shared->admit, left, on_answer, q))
         return false;
     list_remove(&q->link);
-    list_push_back(q->ahead != LIMIT_KINDS ? &store->ahead : &store->asked, &q->link);
+    list_push_back(&store->asked, &q->link);
     atomic_fetch_add_explicit(&store->shared->asked, 1, memory_order_relaxed);
     return true;
 }
 
 static void question_again(struct question *q)
 {
-    if (!q->r || !question_send(q))
+    if (!is_wanted(q) || !question_send(q))
         question_end(q, RESERVE_AWAY);
 }
 
@@ -341,7 +355,7 @@ bool store_redis_asks_ahead(const struct store_redis *store, const struct reserv
                             enum limit_kind kind)
 {
     for (struct link *at = store->ahead.next; at != &store->ahead; at = at->next) {
-        const struct question *q = LIST_MEMBER(at, struct question, link);
+        const struct question *q = LIST_MEMBER(at, struct question, of_stream);
         if (q->ahead == kind && text_equal(q->orphan->r.id, r->id))
             return true;
     }
@@ -358,6 +372,7 @@ void store_redis_ask_ahead(struct store_redis *store, struct reservation *r, enu
     struct question *q = question_new(store, NULL);
     q->ahead = kind;
     store->ahead_count++;
+    list_push_back(&store->ahead, &q->of_stream);
     q->orphan = orphan_new(r, kind);
     for (size_t i = 0; i < q->orphan->r.use_count; i++)
         q->orphan->r.uses[i].want = q->orphan->r.uses[i].least = more;
@@ -387,7 +402,7 @@ static void on_granted(struct question *q, const struct redis_reply *reply)
     struct reservation *r = question_about(q);
     enum meter_result result = METER_SHORT;
     enum meter_for whom = q->r ? METER_FOR_CALL : METER_FOR_NOBODY;
-    if (q->ahead != LIMIT_KINDS)
+    if (is_for_stream(q))
         whom = METER_FOR_STREAM;
     read_grants(q, r, reply);
     pthread_rwlock_rdlock(&shared->lock);
@@ -402,8 +417,8 @@ static void on_granted(struct question *q, const struct redis_reply *reply)
         shared_doubt(shared, r->root);
     if (result == METER_TAKEN) {
         question_end(q, RESERVE_GRANTED);
-    } else if (result == METER_FULL) {
-        question_end(q, RESERVE_REFUSED);
+    } else if (result == METER_FULL || (counts && is_for_stream(q))) {
+        question_end(q, RESERVE_REFUSED); /* a stream takes it when it extends */
     } else {
         q->whole = counts;
         question_again(q);
@@ -426,9 +441,9 @@ static void on_full(struct question *q, const struct redis_reply *reply)
 /* Something of it is asserted, or nobody could begin to. */
 static void question_follow(struct question *q, enum assert_result result)
 {
-    if (q->r && (result == ASSERT_BEGUN || result == ASSERT_BUSY))
+    if (is_wanted(q) && (result == ASSERT_BEGUN || result == ASSERT_BUSY))
         question_wait(q);
-    else if (q->r && result == ASSERT_DONE)
+    else if (is_wanted(q) && result == ASSERT_DONE)
         question_again(q);
     else
         question_end(q, RESERVE_AWAY);
@@ -515,11 +530,12 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
 static void question_look(struct question *q)
 {
     struct store_redis *store = q->store;
+    struct reservation *r = question_about(q);
     enum assert_result result = ASSERT_AWAY;
     /* As late as question_send() finds it: what waits is looked at only every 10 ms. */
     bool late = question_left_us(q) < store->shared->redis->timeout_us / 4;
-    if (q->r && store_may_ask(store) && !late)
-        result = store_assert(store, q->r->root, q->r, q->sent_us);
+    if (is_wanted(q) && store_may_ask(store) && !late)
+        result = store_assert(store, r->root, r, q->sent_us);
     question_follow(q, result);
 }
 
@@ -531,7 +547,7 @@ static void look_at_all(struct store_redis *store, const struct text *root)
     list_init(&kept);
     while (!list_is_empty(&store->waiting)) {
         struct question *q = LIST_MEMBER(store->waiting.next, struct question, link);
-        bool is_due = !root || !q->r || text_equal(q->r->root, *root);
+        bool is_due = !root || text_equal(question_about(q)->root, *root);
         list_remove(&q->link);
         list_push_back(is_due ? &due : &kept, &q->link);
     }

@@ -164,7 +164,7 @@ struct store_redis {
     bool is_connected; /* counted among shared->connected */
     struct words words;
     struct link asked;   /* questions on their way */
-    struct link ahead;   /* the same, of streams */
+    struct link ahead;   /* questions of streams, on their way or waiting */
     struct link waiting; /* questions that wait for an assertion */
     struct link decided; /* questions that need not be asked: refused in the next moment */
     struct link free;    /* to be used again */

@@ -403,6 +403,36 @@ def test_calls_are_let_in_while_a_crowd_is_asserted(redis):
         assert asked.result == "A"
 
 
+def test_a_stream_is_told_to_wait_while_a_crowd_is_asserted(redis):
+    """What it lacks is asked for when that counter is said again: else its session would end as if all were spent."""
+    crowd, life, rounds = 20_000, "s:{acme}:l", 4
+    with running(redis, 1, workers=1, timeout_us=PATIENT_US) as (node,):
+        limit_all((node,), "u", MONEY, TOTAL, 1500)
+        limit_all((node,), "k/m", MONEY, TOTAL, 10**9)
+        node.crowd("acme", "u", crowd, 1000)
+        node.wait_up(120)
+        eventually(lambda: redis.command("HEXISTS", life, "inc/a"), 60)
+        held, calls = 1000, []
+        eventually(lambda: calls.append(node.call("acme", ("k/m", held))) or calls[-1].result == "G", 20)
+        call = calls[-1]
+        for turn in range(rounds):
+            redis.stop()
+            asked = node.begin("acme", ("k/m", 10**6))
+            node.wait_down()
+            redis.cont()
+            node.wait_up()
+            answers, until = [], time.monotonic() + 30
+            while not answers or (answers[-1] == (False, True) and time.monotonic() < until):
+                answers.append(call.try_to_extend(MONEY, 10**5))
+                time.sleep(0.002)
+            assert answers[-1][0], (turn, answers)
+            held += 10**5
+            eventually(lambda: redis.command("HEXISTS", life, "inc/a"), 60)
+            assert asked.result == "A"
+        call.settle(cost=held)
+        wait_sum(redis, "k/m", held)
+
+
 def test_who_still_asserts_is_waited_for_and_who_is_gone_is_not(redis):
     """After a flush nobody is let in by who has little to tell while another has not told all."""
     other = scripts.Node(redis, "z")
