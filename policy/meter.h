@@ -180,7 +180,8 @@ void meter_doubt(struct meter *meter, struct text root);
  *   meter_claims()     the claims of the next counters that were not given yet in this round:
  *                      <counters> at most, and no more than about <claims>. False: these were the
  *                      last.
- *   meter_claims_of()  the same of the counters of <r>
+ *   meter_claims_of()  the same of the counters of <r>; <see> NULL: what it would be, and nothing
+ *                      is given
  *   meter_assure()     the store has those of this counter
  *   meter_trust()      it has all
  *

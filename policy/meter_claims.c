@@ -436,6 +436,10 @@ enum meter_claimed meter_claims_of(struct meter *meter, const struct reservation
             result = result == METER_CLAIMED ? result : METER_SAID;
             continue;
         }
+        if (!see) {
+            result = METER_CLAIMED;
+            continue;
+        }
         counter_say(counter, meter, see, with);
         if (counter->count > 0)
             result = METER_CLAIMED;

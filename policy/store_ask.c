@@ -17,6 +17,7 @@ struct orphan {
 struct question {
     struct link link;
     struct link of_stream; /* in store->ahead */
+    struct link of_piece;  /* of an assertion: looks again when that is told */
     struct store_redis *store;
     struct reservation *r; /* NULL: nobody waits for it */
     struct orphan *orphan; /* then */
@@ -44,6 +45,7 @@ static struct question *question_new(struct store_redis *store, struct reservati
     q->began_us = clock_now_us();
     list_init(&q->link);
     list_init(&q->of_stream);
+    list_init(&q->of_piece);
     return q;
 }
 
@@ -60,6 +62,7 @@ static void question_free(struct question *q)
     struct store_redis *store = q->store;
     list_remove(&q->link);
     list_remove(&q->of_stream);
+    list_remove(&q->of_piece);
     orphan_free(q->orphan);
     q->orphan = NULL;
     if (q->ahead != LIMIT_KINDS)
@@ -271,13 +274,18 @@ static bool question_is_sure(const struct question *q)
     return true;
 }
 
+static enum assert_result question_claim(struct question *q)
+{
+    const struct reservation *r = question_about(q);
+    return store_assert(q->store, r->root, r, q->sent_us, &q->of_piece);
+}
+
 /* It has not: that is said first. True: the question waits. One for a stream, too: a session ends
  * when what it lacks is not there and not asked for either. */
 static bool question_assert(struct question *q)
 {
-    struct reservation *r = question_about(q);
     q->sent_us = 0;
-    if (store_assert(q->store, r->root, r, 0) == ASSERT_AWAY || !is_wanted(q))
+    if (question_claim(q) == ASSERT_AWAY || !is_wanted(q))
         return false;
     question_wait(q);
     return true;
@@ -294,6 +302,7 @@ static bool question_send(struct question *q)
     struct store_redis *store = q->store;
     struct reservation *r = question_about(q);
     int64_t left = question_left_us(q);
+    list_remove(&q->of_piece);
     if (q->tries++ >= STORE_TRIES_MAX || left < store->shared->redis->timeout_us / 4 ||
         !store_may_ask(store))
         return false;
@@ -452,11 +461,9 @@ static void question_follow(struct question *q, enum assert_result result)
 /* The store does not know what this node has claimed of the root. */
 static void on_stale(struct question *q)
 {
-    struct store_redis *store = q->store;
-    struct reservation *r = question_about(q);
-    if (q->incarnation != shared_incarnation(store->shared))
+    if (q->incarnation != shared_incarnation(q->store->shared))
         q->sent_us = 0;
-    question_follow(q, store_assert(store, r->root, r, q->sent_us));
+    question_follow(q, question_claim(q));
 }
 
 static bool is_whole(const struct question *q, const struct redis_reply *reply)
@@ -530,12 +537,11 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
 static void question_look(struct question *q)
 {
     struct store_redis *store = q->store;
-    struct reservation *r = question_about(q);
     enum assert_result result = ASSERT_AWAY;
     /* As late as question_send() finds it: what waits is looked at only every 10 ms. */
     bool late = question_left_us(q) < store->shared->redis->timeout_us / 4;
     if (is_wanted(q) && store_may_ask(store) && !late)
-        result = store_assert(store, r->root, r, q->sent_us);
+        result = question_claim(q);
     question_follow(q, result);
 }
 
@@ -568,6 +574,15 @@ static void on_again(struct timer *timer)
 void store_wake(struct store_redis *store, struct text root)
 {
     look_at_all(store, &root);
+}
+
+void store_wake_askers(struct link *askers)
+{
+    while (!list_is_empty(askers)) {
+        struct question *q = LIST_MEMBER(askers->next, struct question, of_piece);
+        list_remove(&q->of_piece);
+        question_look(q);
+    }
 }
 
 /* ------------------------------------------------------------------------------- begin, end */

@@ -36,6 +36,7 @@ struct piece {
     struct meter_change *claims; /* those of a counter one after the other */
     size_t count, room;
     bool first, last;
+    struct link askers; /* who looks again when it is told */
 };
 
 /* ------------------------------------------------------------------------------ collecting */
@@ -48,11 +49,14 @@ static struct piece *piece_new(struct store_redis *store, struct text root)
     piece->root = arena_copy(&piece->texts, root);
     piece->room = CLAIMS_FIRST;
     piece->claims = memory_new(piece->room * sizeof(*piece->claims));
+    list_init(&piece->askers);
     return piece;
 }
 
 static void piece_free(struct piece *piece)
 {
+    while (!list_is_empty(&piece->askers))
+        list_remove(piece->askers.next);
     arena_done(&piece->texts);
     memory_free(piece->claims);
     memory_free(piece);
@@ -122,12 +126,9 @@ static enum assert_result begin_locked(struct piece *piece, struct root_state *s
     return ASSERT_BEGUN;
 }
 
-/* The root is being asserted, or has been: what of it does <r> wait for? */
-static enum assert_result join_locked(struct piece *piece, struct root_state *state,
-                                      const struct reservation *r)
+static enum assert_result result_of(enum meter_claimed claimed)
 {
-    struct shared *shared = piece->store->shared;
-    switch (meter_claims_of(shared->meter, r, on_claim, piece)) {
+    switch (claimed) {
     case METER_SURE:
         return ASSERT_DONE;
     case METER_SAID:
@@ -135,9 +136,32 @@ static enum assert_result join_locked(struct piece *piece, struct root_state *st
     case METER_CLAIMED:
         break;
     }
+    return ASSERT_BEGUN;
+}
+
+/* The root is being asserted, or has been: what of it does <r> wait for? */
+static enum assert_result join_locked(struct piece *piece, struct root_state *state,
+                                      const struct reservation *r)
+{
+    struct shared *shared = piece->store->shared;
+    enum assert_result result = result_of(meter_claims_of(shared->meter, r, on_claim, piece));
+    if (result != ASSERT_BEGUN)
+        return result;
     piece->incarnation = shared_incarnation(shared);
     state->pieces++;
     return ASSERT_BEGUN;
+}
+
+/* As collect_locked(), with the lock to read, for the many that wait: begun is what may be. */
+static enum assert_result look_locked(const struct shared *shared, struct text root,
+                                      const struct reservation *r, uint64_t sent_us)
+{
+    const struct root_state *state = r ? table_find(&shared->roots, root) : NULL;
+    if (!state)
+        return ASSERT_BEGUN;
+    if (state->begun == shared_incarnation(shared) && state->begun_us > sent_us)
+        return result_of(meter_claims_of(shared->meter, r, NULL, NULL));
+    return state->busy ? ASSERT_BUSY : ASSERT_BEGUN;
 }
 
 static enum assert_result collect_locked(struct piece *piece, const struct reservation *r,
@@ -373,8 +397,11 @@ static void on_claimed(void *with, enum redis_fault fault, const struct redis_re
         shared_forgot(store->shared);
     if (!good)
         shared_lose(store->shared, piece->incarnation);
-    if (good && (!a || piece->first || piece->last))
+    /* Who waits for what another has said looks by the timer: all would at each of many pieces. */
+    if (good && (piece->first || piece->last))
         store_wake(store, piece->root);
+    else if (good)
+        store_wake_askers(&piece->askers);
     if (a) {
         a->begun = a->begun || piece->first;
         a->failed = a->failed || !good;
@@ -384,17 +411,26 @@ static void on_claimed(void *with, enum redis_fault fault, const struct redis_re
 }
 
 enum assert_result store_assert(struct store_redis *store, struct text root,
-                                const struct reservation *r, uint64_t sent_us)
+                                const struct reservation *r, uint64_t sent_us, struct link *asker)
 {
     struct shared *shared = store->shared;
     if (!redis_is_up(store->redis) || shared_is_resting(shared))
         return ASSERT_AWAY;
+    pthread_rwlock_rdlock(&shared->lock);
+    enum assert_result result = look_locked(shared, root, r, sent_us);
+    pthread_rwlock_unlock(&shared->lock);
+    if (result != ASSERT_BEGUN)
+        return result;
     if (store->assertion_count >= STORE_ASSERTS_MAX || store->piece_count >= STORE_PIECES_MAX)
         return ASSERT_BUSY;
     struct piece *piece = piece_new(store, root);
     pthread_rwlock_wrlock(&shared->lock);
-    enum assert_result result = collect_locked(piece, r, sent_us);
+    result = collect_locked(piece, r, sent_us);
     pthread_rwlock_unlock(&shared->lock);
+    if (result == ASSERT_BEGUN && asker) {
+        list_remove(asker);
+        list_push_back(&piece->askers, asker);
+    }
     if (result == ASSERT_BEGUN && piece_send(piece))
         return ASSERT_BEGUN;
     if (result == ASSERT_BEGUN) {

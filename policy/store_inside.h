@@ -196,6 +196,8 @@ void questions_init(struct store_redis *store);
 void questions_done(struct store_redis *store);
 /* Something was asserted of <root>: those who wait for it look again. */
 void store_wake(struct store_redis *store, struct text root);
+/* Only those do that gave these links to store_assert(). */
+void store_wake_askers(struct link *askers);
 
 /* ------------------------------------------------------------------------------ assertions */
 
@@ -207,9 +209,10 @@ enum assert_result {
 };
 /* Assert <root> on this connection; with <r> (NULL = all of it), what that needs first, and done is
  * done when the store has that. <sent_us>: when the question was sent to which the answer was that
- * the store does not know of it; 0 = it was not asked. */
+ * the store does not know of it; 0 = it was not asked. <asker>, NULL or a link of a question:
+ * begun, it is in a list of who looks again when the store has it, until it is taken out. */
 enum assert_result store_assert(struct store_redis *store, struct text root,
-                                const struct reservation *r, uint64_t sent_us);
+                                const struct reservation *r, uint64_t sent_us, struct link *asker);
 
 /* ------------------------------------------------------------------------------ the first */
 

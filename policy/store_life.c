@@ -294,7 +294,8 @@ static void sweep_on(struct life *life)
 {
     struct store_redis *store = life->store;
     while (life->at < life->count && store->assertion_count < STORE_SWEEPS_MAX) {
-        enum assert_result result = store_assert(store, text_of(life->roots[life->at]), NULL, 0);
+        enum assert_result result =
+            store_assert(store, text_of(life->roots[life->at]), NULL, 0, NULL);
         if (result == ASSERT_AWAY)
             return;
         if (result == ASSERT_BUSY) {

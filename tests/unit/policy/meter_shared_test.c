@@ -268,10 +268,14 @@ static void node_tell(struct world *world, int node, const struct reservation *r
     struct node *at = &world->nodes[node];
     struct letter *letter = letter_new(world, node, NULL);
     letter->claims = true;
-    if (r)
-        meter_claims_of(at->meter, r, on_claim, letter);
-    else
+    if (r) {
+        enum meter_claimed seen = meter_claims_of(at->meter, r, NULL, NULL);
+        enum meter_claimed said = meter_claims_of(at->meter, r, on_claim, letter);
+        assert_true(letter->change_count == 0 || seen == METER_CLAIMED);
+        assert_true(seen == said || (seen == METER_CLAIMED && letter->change_count == 0));
+    } else {
         at->all_said = !meter_claims(at->meter, TEXT("acme"), 1, 1, on_claim, letter);
+    }
     if (letter->change_count > 0) {
         at->pieces++;
         return;
