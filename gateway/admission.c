@@ -5,6 +5,7 @@
 
 #include "deploy/models/standing.h"
 #include "gateway/admin.h"
+#include "gateway/base/member.h"
 #include "gateway/batch.h"
 #include "gateway/crossing.h"
 #include "gateway/deploy_page.h"
@@ -243,6 +244,14 @@ static bool bad_field(struct exchange *x, enum want want, const char *words)
 static bool is_given(const struct scan_value *value)
 {
     return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL;
+}
+
+/* Is it more than an empty list? */
+static bool is_filled(const struct scan_value *value)
+{
+    struct text list = value->raw, name, item;
+    return is_given(value) &&
+           !(value->kind == SCAN_ARRAY && !member_next(&list, &name, &item));
 }
 
 /* Gemini's tools are looked for in its whole body only. */
@@ -511,7 +520,7 @@ bool admission_read(struct exchange *x)
     x->seeking->length_holder = values[WANT_LENGTH_HOLDER];
     x->seeking->tools = array_of(&values[WANT_TOOLS]);
     x->seeking->may_search = may_search(x, values);
-    x->seeking->names_models = is_given(&values[WANT_MODELS]) || is_given(&values[WANT_ROUTE]) ||
+    x->seeking->names_models = is_filled(&values[WANT_MODELS]) || is_given(&values[WANT_ROUTE]) ||
                                is_given(&values[WANT_PRESET]);
     x->seeking->texts =
         array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);

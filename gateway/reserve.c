@@ -48,6 +48,11 @@ static void want_tokens(struct use *use, const struct exchange *x)
     use->least = sum(input, least);
 }
 
+static bool concerns(const struct exchange *x, const struct limit *limit)
+{
+    return !limit->model.len || (x->route && text_equal(limit->model, x->route->name));
+}
+
 /* How much the call wants of a limit; false = it does not concern it. */
 static bool want(struct exchange *x, struct use *use)
 {
@@ -57,7 +62,7 @@ static bool want(struct exchange *x, struct use *use)
         return use->want > 0;
     }
     bool counts_calls = limit->kind == LIMIT_REQUESTS || limit->kind == LIMIT_CONCURRENT;
-    if (limit->model.len && !(x->route && text_equal(limit->model, x->route->name)))
+    if (!concerns(x, limit))
         return false;
     if (counts_calls) {
         use->want = use->least = 1;
@@ -99,6 +104,20 @@ static size_t levels_of(const struct exchange *x, struct level levels[LEVELS_MAX
     if (x->call.user.len)
         levels[count++] = (struct level){'u', NULL, tenant, &tenant->user_limits};
     return count;
+}
+
+bool reserve_has_budget(const struct exchange *x)
+{
+    struct level levels[LEVELS_MAX] = {{0}};
+    size_t count = levels_of(x, levels);
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < levels[i].limits->count; j++) {
+            const struct limit *limit = &levels[i].limits->at[j];
+            if (limit->kind == LIMIT_MONEY && limit->exceeded != EXCEEDED_WARN &&
+                concerns(x, limit))
+                return true;
+        }
+    return false;
 }
 
 static void name_counter(struct exchange *x, const struct level *level, struct use *use)

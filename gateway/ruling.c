@@ -102,14 +102,16 @@ static void look_at_length(struct exchange *x)
         x->ruling.input_tokens = reserve_estimate(x)->input_mean;
 }
 
-/* May it search, where that matters? Only what has tools, or words for searches, is looked at. */
+/* May it search, where that matters: to a budget, which could not hold for it? Only what has tools,
+ * or words for searches, is looked at. */
 static void look_at_searches(struct exchange *x)
 {
     size_t fallbacks;
     (void)ruling_fallback(x, &fallbacks);
     bool matters = !x->route || !x->route->sum.known || x->route->sum.unsearched || fallbacks;
     if (matters && x->seeking && x->seeking->may_search && has_body(x))
-        x->ruling.searches = reserve_estimate(x) && x->estimate_facts.searches > 0;
+        x->ruling.searches = 
+            reserve_estimate(x) && x->estimate_facts.searches > 0 && reserve_has_budget(x);
 }
 
 static bool is_priced(const struct exchange *x, const struct target *target)
@@ -446,7 +448,8 @@ static bool refuse_price(struct exchange *x, struct text of)
     }
     if (x->ruling.searches) {
         fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
-                  "What a search by '%.*s' costs is not known here (price.search).",
+                  "What a search by '%.*s' costs is not known here (price.search), and a budget "
+                  "would have to pay for it.",
                   TEXT_ARGS(text_head(of, 100)));
         exchange_fault(x)->param = "tools";
         return false;

@@ -590,6 +590,7 @@ void step_count(struct exchange *x, struct ledger_row *row)
     if (x->call.operation == OPERATION_SPEECH && row->usage.audio_output_tokens == 0)
         row->usage.audio_output_tokens = row->usage.output_tokens; /* it is nothing else */
     tiers_note(x, &row->usage);
+    tiers_warn_searches(x, &row->usage);
     if (x->target)
         row->cost_nanos = price_cost(&x->target->price, &row->usage);
 }

@@ -104,3 +104,12 @@ void tiers_note(const struct exchange *x, struct usage *usage)
     if (asked == SERVICE_PRIORITY || cheaper)
         usage->service = asked;
 }
+
+void tiers_warn_searches(const struct exchange *x, const struct usage *usage)
+{
+    if (usage->searches > 0 && x->target && x->target->price.no_search)
+        log_line(LOG_WARN, "price",
+                 "%s: %.*s has searched %lld times, at a price that is not known: nothing is "
+                 "booked for that (price.search)",
+                 x->id, TEXT_ARGS(x->target->id), (long long)usage->searches);
+}

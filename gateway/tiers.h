@@ -69,3 +69,5 @@ void tiers_read_written(struct exchange *x);
 /* Put into <usage> in which tier x->target has answered; what it has not said is as it was asked.
  */
 void tiers_note(const struct exchange *x, struct usage *usage);
+/* Say in the log that x->target has searched for the call at a price that nobody knows. */
+void tiers_warn_searches(const struct exchange *x, const struct usage *usage);

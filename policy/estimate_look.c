@@ -94,7 +94,7 @@ struct level {
     unsigned char area, key; /* of the member that is read: enum name */
     unsigned char holder;    /* key that this object or array stands under */
     unsigned char type, mime;
-    bool has_type, has_url, took, server_tool, searches, thought, system;
+    bool has_type, has_url, took, server_tool, searches, searches_off, thought, system;
     const char *begin;
     int64_t data_bytes;      /* of "data", "url", "image_url" */
     int64_t data_sixteenths; /* were counted as words until it is known */
@@ -388,11 +388,8 @@ static void see_server_tool(struct walk *walk, struct level *level, char first)
         walk->runs_tools = walk->runs_unbounded = true;
     else if (is_structure)
         level->server_tool = true;
-    if (!is_structure || level->key != NAME_SEARCH_TOOL)
-        return;
-    level->searches = true;
-    if (walk->depth == 1)
-        walk->searches += SEARCHES_MAX;
+    if (is_structure && level->key == NAME_SEARCH_TOOL)
+        level->searches = true;
 }
 
 static void see_something(struct walk *walk, char first)
@@ -509,6 +506,8 @@ static void see_string(struct walk *walk, struct text inside)
         return;
     if (level->key == NAME_TYPE) {
         see_type(walk, inside);
+    } else if (level->key == NAME_MODE && walk->levels[1].key == NAME_SEARCH_TOOL) {
+        level->searches_off = text_equal(inside, TEXT("off"));
     } else if (level->key == NAME_REGION && walk->depth == 1) {
         walk->facts->surcharge_percent = text_equal(inside, TEXT("us")) ? REGION_PERCENT : 0;
     } else if (level->key == NAME_ROLE) {
@@ -565,6 +564,19 @@ static void open_level(struct walk *walk, const char *begin)
     };
     if (above->area == AREA_SCHEMA && !is_array)
         walk->schema_objects++;
+}
+
+/* A search tool beside the others: {} searches, an empty list does not, nor does what is "off". */
+static void end_search_tool(struct walk *walk, const char *close)
+{
+    const struct level *level = &walk->levels[2];
+    if (walk->depth != 2 || walk->levels[1].key != NAME_SEARCH_TOOL || level->searches_off)
+        return;
+    const char *at = level->begin + 1;
+    while (at < close && (unsigned char)*at <= ' ')
+        at++;
+    if (!level->is_array || at < close)
+        walk->searches += SEARCHES_MAX;
 }
 
 /* Is it the same in all calls of an application, more or less? */
@@ -660,6 +672,7 @@ static void take_walk(struct walk *walk, struct text body)
         } else if (*at == '}' || *at == ']') {
             if (*at == '}')
                 end_object(walk, at + 1);
+            end_search_tool(walk, at);
             walk->depth--;
             at++;
             end_top(walk, at);

@@ -96,8 +96,8 @@ static const struct named keys[] = {
     {TEXT("code_execution"), NAME_SERVER_TOOL},
     {TEXT("googleMaps"), NAME_SEARCH_TOOL},
     {TEXT("google_maps"), NAME_SEARCH_TOOL},
-    {TEXT("fileSearch"), NAME_SEARCH_TOOL},
-    {TEXT("file_search"), NAME_SEARCH_TOOL},
+    {TEXT("fileSearch"), NAME_SERVER_TOOL},
+    {TEXT("file_search"), NAME_SERVER_TOOL},
     {TEXT("retrieval"), NAME_SERVER_TOOL},
     {TEXT("thought"), NAME_THOUGHT},
     {TEXT("tool_choice"), NAME_CHOICE},
@@ -278,7 +278,8 @@ bool type_searches(struct text inside)
     static const struct text word = {"search", 6};
     char room[NAME_ROOM];
     struct text text = name_plain(inside, room);
-    if (text_starts(text, TEXT("tool_search"))) /* among tools, not in the web */
+    /* Among tools, or in what was uploaded: not in the web. */
+    if (text_starts(text, TEXT("tool_search")) || text_starts(text, TEXT("file_search")))
         return false;
     for (size_t i = 0; i + word.len <= text.len && i < NAME_MAX; i++)
         if (text_starts_nocase(text_from(text, i), word))

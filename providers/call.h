@@ -104,7 +104,7 @@ struct price {
     uint32_t version; /* a checksum of the figures above: which price a row was rated with */
     bool known;
     bool standard_only; /* a dearer tier must not be asked for: what it costs is not known */
-    bool no_search;     /* nor a search */
+    bool no_search;     /* nor a search, where a budget would pay for it */
     bool is_told;       /* its answers say what they cost: that is booked where it is more */
 };
 

@@ -43,8 +43,14 @@ GENERATIVE = ("chat", "completion", "responses", "image", "image-edit", "speech"
 #     models that do not reason: 25
 #   ai.google.dev/gemini-api/docs/pricing, "Grounding with Google Search": Gemini 3: 14 per 1,000
 #     queries; those before: 35 per 1,000 prompts, here of each query
+#   azure.microsoft.com: Azure's web search is "Grounding with Bing Search", 14 per 1,000; the dearer
+#     one of that and OpenAI's
+#   cloud.google.com/vertex-ai/generative-ai/pricing: Claude's web search, 10 per 1,000
 SEARCHES = (("anthropic", "claude", "0.010"), ("openai", "gpt-5", "0.010"),
-            ("openai", "o3", "0.010"), ("openai", "o4", "0.010"), ("openai", "gpt-4", "0.025"),
+            ("openai", "o3", "0.010"), ("openai", "o4", "0.010"), ("openai", "codex", "0.010"), ("openai", "gpt-4", "0.025"),
+            ("azure", "gpt-5", "0.014"), ("azure", "o3", "0.014"), ("azure", "o4", "0.014"),
+            ("azure", "codex", "0.014"), ("azure", "gpt-4", "0.025"),
+            ("vertex", "claude", "0.010"),
             ("gemini", "gemini-3", "0.014"), ("gemini", "gemini", "0.035"))
 
 
@@ -110,8 +116,9 @@ def close_output(facts):
 
 
 def search_of(model):
+    name = model["id"].split("/")[-1]  # Azure's stand behind regions
     for provider, begin, dollars in SEARCHES:
-        if model["p"] == provider and model["id"].startswith(begin):
+        if model["p"] == provider and name.startswith(begin):
             return dollars
     return None
 
@@ -124,6 +131,8 @@ def facts_of(model):
     for short, name in PRICES.items():
         if short in model.get("price", {}) and is_priced(model):
             facts[name] = nanos(model["price"][short])
+    if facts.get("write_1h") != 2 * facts.get("in", 0):  # it is so everywhere: a list is wrong
+        facts.pop("write_1h", None)
     unit = model.get("unit", {})
     if "request" in unit:
         facts["request"] = nanos(unit["request"])

@@ -236,7 +236,7 @@ static const struct option store[] = {
 static const struct option price_cap[] = {
     {.name = "input", .type = OPTION_PRICE, .where = ROOT(price_cap.input), .required = true, .help = "USD per million tokens."},
     {.name = "output", .type = OPTION_PRICE, .where = ROOT(price_cap.output), .required = true, .help = "USD per million tokens."},
-    {.name = "search", .type = OPTION_PRICE, .where = ROOT(price_cap.search), .fallback = "0", .help = "USD per search of the web; 0: calls that may search are kept from targets where its price is unknown."},
+    {.name = "search", .type = OPTION_PRICE, .where = ROOT(price_cap.search), .fallback = "0", .help = "USD per search of the web; 0: calls of a budget that may search are kept from targets where its price is unknown."},
     {0},
 };
 

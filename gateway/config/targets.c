@@ -413,12 +413,19 @@ static bool is_told(const struct provider_type *type)
            text_equal(type->catalogue, TEXT("perplexity"));
 }
 
-/* What a search costs where nobody says is as unknown as any other price. */
+static bool is_free(const struct price *price)
+{
+    return price->known && !(price->input || price->output || price->request || price->unit);
+}
+
+/* What a search costs where nobody says is as unknown as any other price; but where all else is
+ * free, as at a server of one's own, so is that. */
 static void price_search(const struct document *document, const struct provider_type *type,
                          bool said, struct price *price)
 {
     price->is_told = is_told(type);
-    if (said || price->is_told || price->search || price->unit || type->is_own || type->is_mock)
+    if (said || price->is_told || price->search || price->unit || type->is_own || type->is_mock ||
+        is_free(price))
         return;
     if (document->unknown_price == PRICE_CAP)
         price->search = document->price_cap.search;

@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from harness import KEY_ACME, Sluice, chat_body, config_for, model_for, merged, provider_for, sha256_hash
+from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, model_for, merged, provider_for, sha256_hash
 
 TEXT = {"input": 1, "output": 4}  # nano-dollars per token: 1000 and 4000
 CHAT, MESSAGES, RESPONSES, PICTURES = "/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/images/generations"
@@ -109,7 +109,7 @@ def test_the_catalogue_knows_what_a_search_costs(upstream):
 
 def test_a_search_of_unknown_price_is_as_any_unknown_price(upstream):
     upstream.answer = message(server_tool_use={"web_search_requests": 2})
-    with gate_for(upstream, TEXT, kind="anthropic") as gate:
+    with gate_for(upstream, TEXT, kind="anthropic", usd=1) as gate:
         answer = gate.post(MESSAGES, ask(tools=[SEARCH]))
         assert answer.status == 400 and "search" in answer.json["error"]["message"]
         assert not upstream.calls
@@ -117,8 +117,46 @@ def test_a_search_of_unknown_price_is_as_any_unknown_price(upstream):
         assert gate.post(MESSAGES, ask(tools=[own])).status == 200
     for price, ledger, cost in (({**TEXT, "search": 0}, {}, 0), (TEXT, {"unknown_price": "zero"}, 0),
                                 (TEXT, {"unknown_price": "cap", "price_cap": {"input": 10, "output": 50, "search": 0.02}}, 40_000_000)):
-        with gate_for(upstream, price, kind="anthropic", ledger=ledger) as gate:
+        with gate_for(upstream, price, kind="anthropic", usd=1, ledger=ledger) as gate:
             assert row_of(gate, gate.post(MESSAGES, ask(tools=[SEARCH])))["cost_nanos"] == 100 * 1000 + 5 * 4000 + cost
+
+
+def test_where_no_budget_would_pay_a_search_needs_no_price(upstream):
+    upstream.answer = message(server_tool_use={"web_search_requests": 2})
+    with gate_for(upstream, TEXT, kind="anthropic") as gate:
+        row = row_of(gate, gate.post(MESSAGES, ask(tools=[SEARCH])))
+        assert (row["cost_nanos"], row["searches"]) == (100 * 1000 + 5 * 4000, 2)
+        eventually(lambda: "has searched 2 times" in gate.log())
+
+
+def test_where_all_is_free_a_search_is(upstream):
+    upstream.answer = answers(**chat_body())
+    with gate_for(upstream, {"input": 0, "output": 0}, usd=1) as gate:
+        assert gate.post(CHAT, ask(web_search_options={})).status == 200
+
+
+@pytest.mark.parametrize("more, status", [({"plugins": []}, 200), ({"plugins": None}, 200), ({"search_parameters": {"mode": "off"}}, 200),
+                                          ({"plugins": [{"id": "web"}]}, 400), ({"search_parameters": {"mode": "auto"}}, 400),
+                                          ({"search_parameters": {}}, 400), ({"web_search_options": {}}, 400)])
+def test_what_does_not_search_needs_no_price_of_a_search(upstream, more, status):
+    upstream.answer = answers(**chat_body())
+    with gate_for(upstream, TEXT, kind="xai", usd=1) as gate:
+        assert gate.post(CHAT, ask(**more)).status == status
+
+
+def test_a_search_in_files_is_none_of_the_web(upstream):
+    upstream.answer = answers(id="resp_1", object="response", status="completed", output=[], usage={"input_tokens": 10, "output_tokens": 5, "total_tokens": 15})
+    with gate_for(upstream, TEXT, usd=1) as gate:
+        body = {"model": "fast", "input": "x", "max_output_tokens": 10}
+        for kind, status in (("file_search", 200), ("web_search_preview", 400)):
+            assert gate.post(RESPONSES, {**body, "tools": [{"type": kind}]}).status == status
+
+
+def test_codex_may_go_to_azure_under_a_budget(upstream):
+    upstream.answer = answers(id="resp_1", object="response", status="completed", output=[], usage={"input_tokens": 10, "output_tokens": 5, "total_tokens": 15})
+    with gate_for(upstream, "catalog", kind="azure-openai", model="gpt-5.1-codex", usd=9) as gate:
+        answer = gate.post(RESPONSES, {"model": "fast", "input": "x", "max_output_tokens": 10, "tools": [{"type": "web_search"}]})
+        assert answer.status == 200, answer.body
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -167,6 +205,12 @@ def test_a_call_names_one_model_of_openrouters(upstream, more):
         answer = gate.post(CHAT, ask(**more))
         assert answer.status == 400 and answer.json["error"]["param"] == "models"
         assert not upstream.calls
+
+
+def test_no_models_are_none_that_a_call_names(upstream):
+    upstream.answer = answers(**chat_body())
+    with gate_for(upstream, TEXT, kind="openrouter") as gate:
+        assert gate.post(CHAT, ask(models=[])).status == 200
 
 
 def test_a_regions_surcharge_is_booked(upstream):
