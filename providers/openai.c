@@ -201,14 +201,22 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text data)
 
 /* --------------------------------------------------------------------- events with a type */
 
+/* Opening a page and looking for words in it are such items, too, and cost nothing. */
+static bool is_search(struct text item)
+{
+    struct text action = member_find(item, TEXT("action"));
+    struct text type = member_string(member_find(action, TEXT("type")));
+    return text_equal(member_string(member_find(item, TEXT("type"))), TEXT("web_search_call")) &&
+           (type.len == 0 || text_equal(type, TEXT("search")));
+}
+
 int64_t response_searches(struct text response)
 {
     struct text items = member_find(response, TEXT("output")), name, item;
     bool is_list = items.len && items.at[0] == '[';
     int64_t count = 0;
     while (is_list && member_next(&items, &name, &item))
-        count +=
-            text_equal(member_string(member_find(item, TEXT("type"))), TEXT("web_search_call"));
+        count += is_search(item);
     return count;
 }
 

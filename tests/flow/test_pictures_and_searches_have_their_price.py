@@ -176,6 +176,14 @@ def test_searches_of_a_response_are_counted(upstream, stream):
         assert (row["searches"], row["cost_nanos"]) == (3, 10 * 1000 + 5 * 4000 + 30_000_000)
 
 
+def test_pages_that_are_opened_are_no_searches(upstream):
+    items = [{"type": "web_search_call", "id": f"ws{i}", "action": {"type": kind}} for i, kind in enumerate(("search", "open_page", "find_in_page", "search"))]
+    upstream.answer = answers(id="resp_1", object="response", status="completed", output=items, usage={"input_tokens": 10, "output_tokens": 5, "total_tokens": 15})
+    with gate_for(upstream, {**TEXT, "search": 0.01}) as gate:
+        row = row_of(gate, gate.post(RESPONSES, {"model": "fast", "input": "x", "tools": [{"type": "web_search"}]}))
+        assert (row["searches"], row["cost_nanos"]) == (2, 10 * 1000 + 5 * 4000 + 20_000_000)
+
+
 def test_queries_that_gemini_grounds_on_are_counted(upstream):
     upstream.answer = answers(candidates=[{"content": {"role": "model", "parts": [{"text": "hi" * 2000}]}, "finishReason": "STOP",
                                            "groundingMetadata": {"webSearchQueries": ["a", "b"]}}],
