@@ -38,7 +38,21 @@ if now < (tonumber(life[2]) or 0) then
     return {3, now, tonumber(life[2]) - now}
 end
 
--- Give up the parts of nodes that have not been heard of. They have to assert should they come back.
+-- A part of <whose> is given up: it has to assert should it come back. It does so already where it has begun since
+-- that part was heard of, and says it yet.
+local function disown(whose, born, heard)
+    local marks = call('HMGET', KEYS[1], 'inc/' .. whose, 'as/' .. whose, 'at/' .. whose)
+    local which, begun = string.match(marks[3] or '', '^(%S+) (%d+)$')
+    local says_yet = marks[2] and which == marks[2] and heard < tonumber(begun)
+    if marks[1] and string.match(marks[1], '^(.*)%.') == born then
+        call('HDEL', KEYS[1], 'inc/' .. whose)
+    end
+    if marks[2] and string.match(marks[2], '^(.*)%.') == born and not says_yet then
+        call('HDEL', KEYS[1], 'as/' .. whose)
+    end
+end
+
+-- Give up the parts of nodes that have not been heard of.
 local function bury_dead(c)
     local heard, dead, some = {}, {}, false
     for name in string.gmatch(c.names, '%S+') do
@@ -49,12 +63,7 @@ local function bury_dead(c)
         if name ~= me and now - at > dead_after then
             dead[name], some = true, true
             local whose, born = string.match(name, '^(.*)%.(.*)$')
-            for _, field in ipairs({'inc/' .. whose, 'as/' .. whose}) do
-                local asserted = call('HGET', KEYS[1], field)
-                if asserted and string.match(asserted, '^(.*)%.') == born then
-                    call('HDEL', KEYS[1], field)
-                end
-            end
+            disown(whose, born, at)
         end
     end
     if some then

@@ -34,7 +34,7 @@ end
 -- Another server process: its last writes may not have got there, so everybody must assert.
 local function forget_nodes()
     for _, field in ipairs(call('HKEYS', life_key)) do
-        if string.match(field, '^inc/') or string.match(field, '^as/') then
+        if string.match(field, '^inc/') or string.match(field, '^a[st]/') then
             call('HDEL', life_key, field)
         end
     end
@@ -104,6 +104,11 @@ local function assert_counter(c, claims)
             replace(c, slot, had[slot] or 0, claimed)
         end
     end
+    -- Also where nothing has changed: who gives it up later sees that it was said in this assertion.
+    if c.mode == 'p' and knows(c, me) then
+        c.heard = 0
+        hear(c, me, now)
+    end
 end
 
 local at = HEAD
@@ -127,8 +132,11 @@ end
 
 if last then
     call('HSET', life_key, 'inc/' .. node, mark)
-    call('HDEL', life_key, 'as/' .. node)
+    call('HDEL', life_key, 'as/' .. node, 'at/' .. node)
 else
+    if known[2] ~= mark then
+        call('HSET', life_key, 'at/' .. node, mark .. ' ' .. digits(now))
+    end
     call('HSET', life_key, 'as/' .. node, mark)
     call('HDEL', life_key, 'inc/' .. node)
 end

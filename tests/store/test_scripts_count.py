@@ -421,6 +421,24 @@ def test_who_is_given_up_while_it_asserts_must_begin_anew(nodes):
     assert a.claim(first=False)[0] == STALE
 
 
+def test_who_asserts_goes_on_when_what_it_has_not_said_yet_is_given_up(nodes):
+    """It comes back after long, and others' calls look for the dead in what it says later: it need not begin anew."""
+    a, b = nodes
+    said, later = parallel(10, "said"), [parallel(10, f"later{i}") for i in range(3)]
+    a.dead_us = b.dead_us = 200_000
+    for calls in (said, *later):
+        assert a.granted(Want(calls, 8)) == [8]
+    pause(300_000)
+    a.incarnation = 2
+    assert a.claim({said: {0: 8}}, last=False)[0] == GRANTED
+    for calls in later:
+        assert b.granted(Want(calls, 10)) == [10]
+        assert a.claim({calls: {0: 8}}, first=False, last=False)[0] == GRANTED
+        assert sums(a, calls) == {0: 18}
+    assert a.claim(first=False)[0] == GRANTED
+    assert b"at/a" not in a.connection.command("HKEYS", a.life)
+
+
 def test_a_later_assertion_takes_over_from_one_in_pieces(nodes):
     a, _ = nodes
     one = total(10, "one")
