@@ -94,7 +94,7 @@ def test_the_most_of_a_background_response_is_the_same_with_a_budget(upstream, b
     upstream.answer = respond(id="resp_1", object="response", status="queued", usage=None, output=[])
     window = 128_000
     body = {"model": "fast", "input": "x", "background": True, "max_output_tokens": 1000}
-    with gate_for(upstream, target(price=PRICE, context_window=window), budget=budget) as gate:
+    with gate_for(upstream, target(price={**PRICE, "search": 0}, context_window=window), budget=budget) as gate:
         searching = gate.post("/v1/responses", {**body, "tools": [{"type": "web_search"}], "max_tool_calls": 3})
         assert 4 * window < booked(gate, searching)["input_tokens"] < 5 * window
         named = gate.post("/v1/responses", {**body, "prompt": {"id": "pmpt_1"}})
