@@ -250,8 +250,7 @@ static bool is_given(const struct scan_value *value)
 static bool is_filled(const struct scan_value *value)
 {
     struct text list = value->raw, name, item;
-    return is_given(value) &&
-           !(value->kind == SCAN_ARRAY && !member_next(&list, &name, &item));
+    return is_given(value) && !(value->kind == SCAN_ARRAY && !member_next(&list, &name, &item));
 }
 
 /* Gemini's tools are looked for in its whole body only. */

@@ -23,8 +23,8 @@ struct ruling {
     const struct rule *rule;           /* that matched; NULL = none */
     const struct route_policy *policy; /* instead of the model's; NULL = that one */
     unsigned needs;                    /* enum can: what is asked for */
-    bool searches;                     /* the provider may search for it, and a budget concerns it */
-    bool explain;                      /* x-sluice-explain, where it may be set */
+    bool searches;  /* the provider may search for it, and a budget concerns it */
+    bool explain;   /* x-sluice-explain, where it may be set */
     bool out_known; /* <out> was looked for, and holds for the exchange's route */
     bool mirrored;
     int64_t input_tokens;       /* as expected; 0 = not looked at */
