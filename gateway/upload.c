@@ -73,10 +73,10 @@ bool upload_new(struct exchange *x, const struct head *head)
     if (!multipart_init(&u->form, x->seeking->content_type, fields, FIELDS))
         return fault_set(exchange_fault(x), FAULT_BAD_MEDIA,
                          "The Content-Type has no usable multipart boundary.");
+    u->form.watched = TEXT("file");
     if (x->match.endpoint->creates) {
         u->reader = batch_reader_new(x->snapshot->config, x->worker->options.estimates,
                                      reserve_key_hash(x->key));
-        u->form.watched = TEXT("file");
         u->form.see = see_file;
         u->form.with = u->reader;
     }
@@ -129,8 +129,8 @@ static bool open_file(struct exchange *x, struct upload *u)
 {
     u->file = open_nameless(x->snapshot->config->state);
     return u->file >= 0 || fault_set(exchange_fault(x), FAULT_OVERLOADED,
-                                     "There is no room to keep the upload until its model is "
-                                     "known; send the model field before the file.");
+                                     "There is no room to keep the upload until its model and "
+                                     "user are known; send these fields before the file.");
 }
 
 static bool write_file(struct exchange *x, struct upload *u, struct text piece)
@@ -142,7 +142,7 @@ static bool write_file(struct exchange *x, struct upload *u, struct text piece)
         if (n <= 0)
             return fault_set(exchange_fault(x), FAULT_OVERLOADED,
                              "The disk is full: the upload cannot be "
-                             "kept until its model is known.");
+                             "kept until its model and user are known.");
         u->file_written += (uint64_t)n;
         piece = text_from(piece, (size_t)n);
     }
@@ -351,6 +351,11 @@ static bool is_name(struct text name)
     return at == name.len;
 }
 
+static bool limits_users(const struct exchange *x)
+{
+    return x->key->tenant->user_limits.count > 0;
+}
+
 /* Who the end user is. False: that cannot be said. */
 static bool read_user(struct exchange *x)
 {
@@ -360,6 +365,8 @@ static bool read_user(struct exchange *x)
     struct text user = field_text(u, FIELD_USER);
     if (u->form.fields[FIELD_USER].too_long || user.len > USER_NAME_MAX)
         return !bad(x, FAULT_BAD_REQUEST, "user", "'user' is too long.");
+    if (u->decided && limits_users(x)) /* it was let in as another's, and is booked so */
+        return true;
     if (!u->form.fields[FIELD_USER].found || user.len == 0 || text_equal(user, x->call.user))
         return true;
     if (!is_name(user))
@@ -370,12 +377,14 @@ static bool read_user(struct exchange *x)
     return true;
 }
 
-/* May its user stand further on, and have limits? */
+/* May its user stand further on, and have limits? Forms of sound have no such field in OpenAI's
+ * dialect: they shall not wait for it behind their file. */
 static bool waits_for_user(const struct exchange *x)
 {
     const struct upload *u = x->upload;
-    return needs_model(x) && !u->ended && !u->form.fields[FIELD_USER].found &&
-           x->key->tenant->user_limits.count > 0;
+    bool behind = x->call.operation == OPERATION_TRANSCRIPTION && u->form.watched_parts > 0;
+    return needs_model(x) && !u->ended && !u->form.fields[FIELD_USER].found && !behind &&
+           limits_users(x);
 }
 
 /* Once it is known where it goes, and for whom, the exchange goes on. */

@@ -188,7 +188,7 @@ static const char *end_header_line(struct multipart *multipart)
 
 static void keep(struct multipart *multipart, const char *at, size_t len)
 {
-    if (multipart->watching && len)
+    if (multipart->watching && multipart->see && len)
         multipart->see(multipart->with, (struct text){at, len});
     if (multipart->current < 0)
         return;

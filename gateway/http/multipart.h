@@ -35,7 +35,7 @@ struct multipart {
     /* One more part may be looked at as it goes by, whatever its length: set these three after
      * multipart_init(). */
     struct text watched; /* its name, borrowed; empty = none */
-    void (*see)(void *with, struct text piece);
+    void (*see)(void *with, struct text piece); /* NULL = it is only counted */
     void *with;
     unsigned watched_parts; /* of that name, so far */
     bool watching;          /* the part being read is one */

@@ -170,6 +170,25 @@ def test_the_user_of_a_form_has_limits(upstream, fields):
         assert all(b"bob" in call.body or b"eve" in call.body for call in upstream.calls)
 
 
+def test_a_form_of_sound_goes_up_before_its_end_also_where_users_have_limits(upstream):
+    users = {"limits": {"requests_per_day": 1}}
+    body = form(("model", "fast"), ("user", "bob"), ("file", "z" * 300_000), ("user2", "x"))
+    unsaid = form(("model", "fast"), ("file", "z" * 300_000), ("user", "bob"))
+    upstream.answer = respond(text="hi", usage={"type": "duration", "seconds": 3})
+    with gate_for(upstream, users=users) as gate:
+        assert [post(gate, SOUND[0], body).status for _ in range(2)] == [200, 429]
+        assert not booked(gate, post(gate, SOUND[0], unsaid))["user"], "it was let in before that was read"
+    heads = []
+    upstream.on_head = heads.append
+    with gate_for(upstream, users=users) as gate:
+        whole = request_bytes("POST", SOUND[0], [("Authorization", f"Bearer {KEY_ACME}"), ("Content-Type", FORM["Content-Type"])], unsaid)
+        with gate.connect() as client:
+            client.send(whole[:-100_000])
+            eventually(lambda: heads)
+            client.send(whole[-100_000:])
+            assert client.read_response().status == 200
+
+
 @pytest.mark.parametrize("user", [(("user", "a"), ("user", "b")), (("user", "a" * 256),), (("user", "a\0b"),)],
                          ids=["two", "too long", "a character that is none"])
 def test_a_form_says_its_user_plainly(upstream, user):
