@@ -524,7 +524,7 @@ static void see_string(struct walk *walk, struct text inside)
         level->data_sixteenths += said;
         if (level->key == NAME_PICTURE && level->type != NAME_PICTURE)
             level->type = NAME_PICTURE, level->has_type = true;
-    } else if (level->key == NAME_SOUND) {
+    } else if (level->key == NAME_SOUND && level->area == AREA_TEXTS) {
         walk->facts->refers = true; /* as an address, without an object around it */
     }
 }

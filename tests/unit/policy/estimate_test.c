@@ -212,6 +212,9 @@ static void knows_what_is_elsewhere(void **state)
         "\"AA\\/A\"}}]}]}",
         "{\"messages\":[{\"content\":[{\"type\":\"audio_url\",\"audio_url\":{\"url\":"
         "\"data:audio/wav;base64,AAAA\"}}]}]}",
+        "{\"messages\":[],\"tools\":[{\"name\":\"f\",\"input_examples\":[{\"audio_url\":\"https://"
+        "x\"}]}]}",
+        "{\"messages\":[],\"chat_template_kwargs\":{\"audio_url\":\"x\"}}",
     };
     for (size_t i = 0; i < sizeof(here) / sizeof(*here); i++)
         if (look(here[i]).refers)
