@@ -205,7 +205,7 @@ static bool bound_output(struct exchange *x, const struct batch_facts *facts,
 static bool bound_input(struct exchange *x, const struct batch_model *model,
                         const struct found *found, struct ledger_row *part)
 {
-    int64_t context = found->route->context_window;
+    int64_t context = route_context(found->route);
     int64_t added = estimate_added(found->target->provider->type->name, text_of(model->name));
     part->usage.input_tokens = sum(model->input_tokens, times(model->calls, added));
     if (model->contexts == 0)

@@ -343,7 +343,7 @@ void realtime_begin(struct exchange *x)
     realtime->said.on_message = on_said;
     buffer_init(&realtime->waiting, WAITING_BYTES);
     buffer_init(&realtime->tail, UPSTREAM_READ_MAX);
-    realtime_tally_init(&realtime->tally, x->route ? x->route->context_window : 0);
+    realtime_tally_init(&realtime->tally, x->route ? route_context(x->route) : 0);
     x->websocket = &realtime->websocket;
     relay_tunnel_begin(x);
 }

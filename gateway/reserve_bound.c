@@ -173,14 +173,6 @@ static int64_t added_tokens(const struct exchange *x)
     return most;
 }
 
-/* What may be read that is not in the body: all that fits into the window of whoever gets the call.
- */
-static int64_t context_tokens(const struct exchange *x)
-{
-    int64_t longest = x->route ? x->route->sum.longest_tokens : 0;
-    return longest || !x->route ? longest : x->route->context_window;
-}
-
 /* Who will likely answer. */
 static struct text likely_provider(const struct exchange *x)
 {
@@ -198,7 +190,7 @@ void reserve_facts(const struct exchange *x, struct estimate_facts *facts)
         .unframed = is_unframed(x->call.operation),
         .key = reserve_key_hash(x->key),
         .body_bytes = input_bytes(x),
-        .context_tokens = context_tokens(x),
+        .context_tokens = x->route ? route_context(x->route) : 0,
         .max_tokens = x->call.max_tokens,
         .output_tokens = longest_answer(x),
         .choices = reserve_choices(x),

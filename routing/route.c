@@ -127,6 +127,11 @@ void route_seal(struct route *route)
     route->sum = sum;
 }
 
+int64_t route_context(const struct route *route)
+{
+    return route->sum.longest_tokens ? route->sum.longest_tokens : route->context_window;
+}
+
 /* ------------------------------------------------------------------------------------ by name */
 
 const struct route *routes_find(const struct routes *routes, struct text model)

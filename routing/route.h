@@ -59,6 +59,9 @@ struct route {
 
 /* Look at all targets once: route->sum. After that they do not change. */
 void route_seal(struct route *route);
+/* The most that whoever gets a call can read, in tokens: the longest window of its targets, or the
+ * model's where that of one is not known; 0 = nobody knows. */
+int64_t route_context(const struct route *route);
 
 struct routes;
 

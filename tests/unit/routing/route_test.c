@@ -242,9 +242,12 @@ static void all_targets_are_looked_at_once(void **state)
     assert_int_equal(sealed.sum.can, CAN_ALL & ~(unsigned)CAN_TOOLS);
     assert_int_equal(sealed.sum.context_tokens, 4000);
     assert_int_equal(sealed.sum.longest_tokens, 0); /* of two it is not known */
+    sealed.context_window = 5000;
+    assert_int_equal(route_context(&sealed), 5000);
     several[3].context_tokens = several[4].context_tokens = 6000;
     route_seal(&sealed);
     assert_int_equal(sealed.sum.longest_tokens, 8000);
+    assert_int_equal(route_context(&sealed), 8000);
     assert_int_equal(sealed.sum.on, 30);
     assert_int_equal(sealed.sum.dearest, 4 | 8); /* one for its prompts, one for its answers */
 
