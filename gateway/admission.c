@@ -524,6 +524,8 @@ bool admission_read(struct exchange *x)
     x->seeking->texts =
         array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);
     x->call.pieces = pieces_of(x->call.operation, values);
+    if (x->call.operation == OPERATION_SPEECH)
+        x->call.spoken = lengths_spoken(&values[WANT_INPUT]);
     x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;

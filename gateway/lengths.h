@@ -26,3 +26,5 @@ int64_t lengths_prompts(const struct scan_value *prompt);
 int64_t lengths_items(const struct scan_value *list);
 /* Characters (code points) of a string; 0 where it is none. */
 int64_t lengths_characters(const struct scan_value *string);
+/* Tokens of the sound in which a string is spoken, at most; 0 where it is none. */
+int64_t lengths_spoken(const struct scan_value *string);

@@ -16,9 +16,7 @@ enum {
     BYTES_PER_SECOND = 256,
     USUAL_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
     DOCUMENTS_PER_SEARCH = 100,
-    /* Speech is 20 tokens a second, and no byte of its words (a digit) is spoken for longer than
-     * 400 ms. */
-    SPEECH_TOKENS_PER_BYTE = 8,
+    SPEECH_TOKENS_PER_BYTE = 8, /* where its words are not known; of those see lengths.h */
     /* A search is of up to 100 documents, each of 3 bytes of JSON at least. */
     BYTES_PER_SEARCH = 300,
 };
@@ -102,12 +100,13 @@ int64_t reserve_picture_output(const struct exchange *x, const struct route *rou
 /* Of one choice, where it is known; 0 = not. */
 static int64_t longest_answer(const struct exchange *x)
 {
-    int64_t most = reserve_model_output(x), spoken = x->body_bytes * SPEECH_TOKENS_PER_BYTE;
+    int64_t most = reserve_model_output(x);
     if (x->call.operation == OPERATION_IMAGE)
         return ESTIMATE_PICTURE_TOKENS;
-    if (x->call.operation == OPERATION_SPEECH && !most)
-        return spoken > UNKNOWN_OUTPUT_TOKENS ? spoken : UNKNOWN_OUTPUT_TOKENS;
-    return most;
+    if (x->call.operation != OPERATION_SPEECH || most)
+        return most;
+    int64_t spoken = x->call.spoken ? x->call.spoken : x->body_bytes * SPEECH_TOKENS_PER_BYTE;
+    return spoken > UNKNOWN_OUTPUT_TOKENS ? spoken : UNKNOWN_OUTPUT_TOKENS;
 }
 
 void reserve_bound(const struct exchange *x, struct usage *usage)

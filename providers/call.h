@@ -81,6 +81,7 @@ struct call {
     int64_t max_tokens;  /* 0 = none given */
     int64_t choices;     /* n, at least 1 */
     int64_t pieces;      /* documents to rank, characters to speak; 0 = not known */
+    int64_t spoken;      /* tokens of the speech that is asked for, at most; 0 = not known */
     int64_t input_bytes; /* length of the body */
     /* What it asks for, where it says so; else it is as the provider's account is set up. */
     enum service_tier service;

@@ -234,6 +234,16 @@ def test_speech_that_tells_its_tokens_is_sound_and_within_the_budget(upstream):
         assert booked(gate, gate.post("/v1/audio/speech", body))["cost_nanos"] == costs
 
 
+@pytest.mark.parametrize("words, tokens", [("hello " * 600, 3600 * 3), ("1234567890" * 300, 3000 * 8)], ids=["words", "digits"])
+def test_speech_in_tokens_is_held_by_what_is_spoken(upstream, words, tokens):
+    upstream.answer = lambda call: call.respond(200, b"\0" * 8000, content_type="audio/mpeg")
+    body = {"model": "fast", "input": words, "voice": "v"}
+    price = {"input": 0, "output": 10, "audio_output": 12}
+    for budget, status in ((tokens * 12_000 - 1, 429), (tokens * 12_000, 200)):
+        with gate_for(upstream, target(price=price), budget=budget) as gate:
+            assert gate.post("/v1/audio/speech", body).status == status
+
+
 @pytest.mark.parametrize("duration, seconds", [(8.47, 9), ("8.47", 9), (8, 8)])
 def test_a_transcript_that_tells_its_duration(upstream, duration, seconds):
     upstream.answer = respond(task="transcribe", language="english", duration=duration, text="hi", segments=[])

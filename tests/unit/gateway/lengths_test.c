@@ -41,6 +41,25 @@ static void counts_characters(void **state)
     assert_int_equal(lengths_characters(&number), 0);
 }
 
+/* The escape of a character costs no more than the character itself does at most. */
+static void counts_what_is_spoken(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *raw;
+        int64_t tokens;
+    } cases[] = {
+        {"\"\"", 0},        {"\"hi, you.\"", 24},       {"\"12\"", 16},      {"\"AI\"", 16},
+        {"\"日本語\"", 27}, {"\"\\u65e5\\u672C\"", 18}, {"\"\\n\\\"\"", 16},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct scan_value string = value(SCAN_STRING, cases[i].raw);
+        assert_int_equal(lengths_spoken(&string), cases[i].tokens);
+    }
+    struct scan_value number = value(SCAN_NUMBER, "12");
+    assert_int_equal(lengths_spoken(&number), 0);
+}
+
 static void counts_items(void **state)
 {
     (void)state;
@@ -55,6 +74,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts_characters),
+        cmocka_unit_test(counts_what_is_spoken),
         cmocka_unit_test(counts_items),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
