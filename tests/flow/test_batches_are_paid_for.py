@@ -324,6 +324,15 @@ def test_a_file_that_cannot_be_understood_is_not_run_under_a_budget(upstream, pr
         assert free.status == 200, "without limits nothing is exceeded"
 
 
+def test_what_is_not_in_the_file_is_as_long_as_the_targets_window(upstream, provider):
+    sound = [{"role": "user", "content": [{"type": "audio_url", "audio_url": {"url": "https://example.com/a"}}]}]
+    models = [{"name": "fast", "context_window": 1000, "targets": [
+        {"id": "one", "provider": "up", "model": "upstream-model", "price": {"input": 1, "output": 4}, "context_window": 100_000}]}]
+    for nanos, status in ((10_000 * INPUT, 429), (150_000 * INPUT, 200)):
+        with gate_for(upstream, tenant(nanos=int(nanos)), models=models) as gate:
+            assert submit(gate, body_of(messages=sound)).status == status
+
+
 def test_a_file_for_another_purpose_or_in_parts_is_not_run_under_a_budget(upstream, provider):
     with gate_for(upstream, tenant(nanos=10**12), tenant("globex", KEY_GLOBEX)) as gate:
         other = submit(gate, file=upload(gate, lines_of(body_of()), purpose="fine-tune"))
