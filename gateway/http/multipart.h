@@ -34,7 +34,7 @@ struct multipart {
     uint64_t seen; /* bytes of the body so far */
     /* One more part may be looked at as it goes by, whatever its length: set these three after
      * multipart_init(). */
-    struct text watched; /* its name, borrowed; empty = none */
+    struct text watched;                        /* its name, borrowed; empty = none */
     void (*see)(void *with, struct text piece); /* NULL = it is only counted */
     void *with;
     unsigned watched_parts; /* of that name, so far */
