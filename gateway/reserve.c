@@ -7,6 +7,7 @@
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
 #include "gateway/counter_names.h"
+#include "gateway/relay_inner.h"
 #include "gateway/reserve_inside.h"
 #include "gateway/service_state.h"
 #include "gateway/tiers.h"
@@ -395,6 +396,24 @@ static bool knows_bound(const struct exchange *x)
     return x->call.max_tokens > 0 || x->lowered_tokens > 0 || reserve_model_output(x) > 0;
 }
 
+/* Those of responses and of Anthropic's messages are seen as they are made; others, if at all, by
+ * what stands in the last event. */
+static bool shows_searches(const struct exchange *x)
+{
+    if (x->relay != RELAY_EVENTS || !x->target)
+        return false;
+    return x->call.operation == OPERATION_RESPONSE ||
+           text_equal(relay_dialect(x)->name, TEXT("anthropic"));
+}
+
+static void expect_searches(const struct exchange *x, bool cut, struct usage *usage)
+{
+    int64_t searches = x->answer.searches;
+    if (cut && !searches && !usage->searches && !shows_searches(x))
+        searches = tiers_searches(x);
+    usage->searches = searches > usage->searches ? searches : usage->searches;
+}
+
 void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
 {
     struct usage bound;
@@ -417,6 +436,7 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
         usage->image_output_tokens = pictures;
     output += x->answer.sound_tokens + pictures;
     usage->output_tokens = output > usage->output_tokens ? output : usage->output_tokens;
+    expect_searches(x, cut, usage);
     if (usage->input_tokens == 0) /* some say this much at their beginning */
         usage->input_tokens = x->estimated ? x->estimate.input_mean : call.input_tokens;
 }

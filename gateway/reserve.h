@@ -97,7 +97,8 @@ void reserve_bound(const struct exchange *x, struct usage *usage);
 void reserve_row(const struct exchange *x, struct ledger_row *row);
 /* Put in what a call has likely used whose tokens nobody told; <usage> is what was said of it
  * before its end, which is the least. Of a stream what was seen tells. An
- * answer in one piece that was <cut> was not seen: it is taken for as long as such answers are. */
+ * answer in one piece that was <cut> was not seen: it is taken for as long as such answers are, and
+ * to have searched as often as the call allows. */
 void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
 /* Pieces that are priced one by one and booked where the answer does not say how many: images by
  * their number, speech by its characters, sound by its seconds, rankings by their searches. */

@@ -582,6 +582,8 @@ void step_count(struct exchange *x, struct ledger_row *row)
         row->counted = mended ? COUNTED_ESTIMATE : COUNTED_PROVIDER;
     } else {
         row->usage = x->answer.usage; /* what it did say, if only of the input */
+        if (x->seeking && x->seeking->may_search && buffer_length(&x->body))
+            reserve_estimate(x); /* what it may have searched */
         reserve_expect(x, row->outcome != LEDGER_COMPLETE, &row->usage);
         row->counted = COUNTED_ESTIMATE;
     }

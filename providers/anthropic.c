@@ -80,6 +80,14 @@ static void note_change(struct answer *answer, struct text data)
     answer->usage_seen = answer->usage_seen || member_find(usage, TEXT("output_tokens")).len > 0;
 }
 
+/* The usage tells them only at the end. */
+static void note_search(struct answer *answer, struct text block)
+{
+    answer->searches +=
+        text_equal(member_string(member_find(block, TEXT("type"))), TEXT("server_tool_use")) &&
+        text_equal(member_string(member_find(block, TEXT("name"))), TEXT("web_search"));
+}
+
 /* By its data, where some leave out the "event:" line. */
 static struct text type_of(const struct sse_event *event)
 {
@@ -99,6 +107,8 @@ static enum event_verdict watch_event(struct answer *answer, const struct sse_ev
         return EVENT_PASS;
     if (text_equal(type, TEXT("content_block_delta"))) {
         note_delta(answer, member_find(data, TEXT("delta")));
+    } else if (text_equal(type, TEXT("content_block_start"))) {
+        note_search(answer, member_find(data, TEXT("content_block")));
     } else if (text_equal(type, TEXT("message_start"))) {
         note_start(answer, member_find(data, TEXT("message")));
     } else if (text_equal(type, TEXT("message_delta"))) {

@@ -244,6 +244,8 @@ static enum event_verdict end_response(struct answer *answer, struct text data, 
     struct text response = member_find(data, TEXT("response"));
     read_response(answer, response);
     int64_t searches = response_searches(response);
+    if (searches < answer->searches) /* some send no items at the end */
+        searches = answer->searches;
     if (searches > answer->usage.searches)
         answer->usage.searches = searches;
     note_finish(answer, how);
@@ -315,6 +317,8 @@ static enum event_verdict watch_typed(struct answer *answer, struct text type, s
         return end_response(answer, data, what);
     if (text_equal(what, TEXT("created")))
         read_response(answer, member_find(data, TEXT("response")));
+    else if (text_equal(what, TEXT("output_item.done")))
+        answer->searches += is_search(member_find(data, TEXT("item")));
     return EVENT_PASS;
 }
 

@@ -111,6 +111,7 @@ struct answer {
     int64_t
         sound_tokens;  /* of sound that a stream has shown so far, as its length in base64 says */
     unsigned pictures; /* that a stream has shown something of so far */
+    unsigned searches; /* of the web, that a stream has shown so far */
     bool input_unsaid; /* <usage_seen>, and of the prompt nothing that is a count */
     int64_t late_events, late_bytes; /* of content that came behind the usage that was seen */
     int64_t guessed_tokens; /* of the usage's output: by a total that does not say of what */

@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, model_for, merged, provider_for, sha256_hash
+from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, model_for, merged, provider_for, request_bytes, sha256_hash
 
 TEXT = {"input": 1, "output": 4}  # nano-dollars per token: 1000 and 4000
 CHAT, MESSAGES, RESPONSES, PICTURES = "/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/images/generations"
@@ -182,6 +182,78 @@ def test_pages_that_are_opened_are_no_searches(upstream):
     with gate_for(upstream, {**TEXT, "search": 0.01}) as gate:
         row = row_of(gate, gate.post(RESPONSES, {"model": "fast", "input": "x", "tools": [{"type": "web_search"}]}))
         assert (row["searches"], row["cost_nanos"]) == (2, 10 * 1000 + 5 * 4000 + 20_000_000)
+
+
+def typed(kind, **members):
+    return f"event: {kind}\ndata: ".encode() + json.dumps({"type": kind, **members}).encode() + b"\n\n"
+
+
+def response_with_searches(count):
+    done = [typed("response.output_item.done", item={"type": "web_search_call", "id": f"ws_{i}", "action": {"type": "search"}}) for i in range(count)]
+    return b"".join([typed("response.created", response={"id": "resp_1"}), *done, typed("response.output_text.delta", delta="answer " * 50)])
+
+
+def message_with_searches(count):
+    begin = {"id": "m", "type": "message", "role": "assistant", "model": "c", "content": [], "usage": {"input_tokens": 10, "output_tokens": 1}}
+    blocks = [{"type": kind, "id": f"t{i}", "name": name} for i in range(count)
+              for kind, name in (("server_tool_use", "web_search"), ("server_tool_use", "code_execution"), ("tool_use", "web_search"))]
+    return b"".join([typed("message_start", message=begin), *(typed("content_block_start", index=i, content_block=block) for i, block in enumerate(blocks))])
+
+
+def leave(gate, upstream, path, body, shown):
+    """Ask, be shown so much of the answer, and leave; the row of that."""
+    def answer(call):
+        if shown:
+            call.begin_stream()
+            call.chunk(shown)
+        call.wait_gone(60)
+    upstream.answer = answer
+    asked, seen = len(upstream.calls), b""
+    client = gate.connect()
+    client.send(request_bytes("POST", path, [("Authorization", f"Bearer {KEY_ACME}"), ("Content-Type", "application/json")], body))
+    while shown and shown[-40:].strip() not in seen:
+        seen += client.sock.recv(65536)
+    eventually(lambda: len(upstream.calls) > asked)
+    client.close()
+    row, = eventually(gate.ledger_rows)
+    return row
+
+
+@pytest.mark.parametrize("usd", [None, 1])
+@pytest.mark.parametrize("kind, path, tool, shown", [("openai", RESPONSES, {"type": "web_search"}, response_with_searches(7)),
+                                                     ("anthropic", MESSAGES, SEARCH, message_with_searches(7))])
+def test_searches_that_a_stream_has_shown_are_booked_though_its_client_leaves(upstream, kind, path, tool, shown, usd):
+    words = {"input": "x"} if path == RESPONSES else {"messages": [{"role": "user", "content": "x"}], "max_tokens": 500}
+    with gate_for(upstream, {"input": 0, "output": 0, "search": 0.01}, kind=kind, usd=usd) as gate:
+        row = leave(gate, upstream, path, {"model": "fast", "stream": True, "tools": [tool], **words}, shown)
+        assert (row["outcome"], row["searches"], row["cost_nanos"]) == ("partial", 7, 70_000_000), row
+
+
+@pytest.mark.parametrize("usd", [None, 1])
+@pytest.mark.parametrize("kind, path, body, most", [
+    ("anthropic", MESSAGES, ask(tools=[SEARCH]), 5),
+    ("openai", RESPONSES, {"model": "fast", "input": "x", "tools": [{"type": "web_search"}], "max_tool_calls": 3}, 3),
+    ("openai", CHAT, ask(tools=[{"type": "function", "function": {"name": "web_search"}}]), 0),
+    ("openai", CHAT, ask(stream=True, web_search_options={}), 10),
+])
+def test_an_answer_that_nobody_saw_may_have_searched_as_often_as_the_call_allows(upstream, kind, path, body, most, usd):
+    shown = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": null}]}\n\n' if "stream" in body else b""
+    with gate_for(upstream, {"input": 0, "output": 0, "search": 0.01}, kind=kind, usd=usd) as gate:
+        row = leave(gate, upstream, path, body, shown)
+        assert (row["searches"], row["cost_nanos"]) == (0 if shown and usd is None else most, row["searches"] * 10_000_000), row
+
+
+def test_searches_are_counted_as_they_pass_where_the_end_has_no_items(upstream):
+    response = {"id": "resp_1", "object": "response", "status": "completed", "output": [], "usage": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}}
+
+    def answer(call):
+        call.begin_stream()
+        call.chunk(response_with_searches(3) + typed("response.completed", response=response))
+        call.end_stream()
+    upstream.answer = answer
+    with gate_for(upstream, {**TEXT, "search": 0.01}) as gate:
+        row = row_of(gate, gate.post(RESPONSES, {"model": "fast", "input": "x", "stream": True, "tools": [{"type": "web_search"}]}))
+        assert (row["searches"], row["cost_nanos"]) == (3, 10 * 1000 + 5 * 4000 + 30_000_000)
 
 
 def test_queries_that_gemini_grounds_on_are_counted(upstream):
