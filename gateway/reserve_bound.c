@@ -119,7 +119,8 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
     } else if (x->estimated) {
         usage->input_tokens = x->estimate.input_bound;
         usage->output_tokens = x->estimate.output_bound;
-        usage->searches = tiers_searches(x);
+        usage->searches =
+            x->target ? price_searches(&x->target->price, tiers_searches(x)) : tiers_searches(x);
         usage->surcharge_percent = x->estimate_facts.surcharge_percent;
     } else if (x->call.operation == OPERATION_IMAGE) {
         usage->output_tokens = reserve_picture_output(x, x->route);

@@ -56,7 +56,7 @@ int64_t tiers_bound_apart(const struct exchange *x, const struct target *target,
 
 int64_t tiers_bound_with(const struct exchange *x, const struct target *target, int64_t bound)
 {
-    struct usage beside = {.searches = tiers_searches(x),
+    struct usage beside = {.searches = price_searches(&target->price, tiers_searches(x)),
                            .surcharge_percent = x->estimate_facts.surcharge_percent};
     return price_bound_with(&target->price, &beside, bound);
 }
@@ -81,6 +81,8 @@ void tiers_note(const struct exchange *x, struct usage *usage)
     bool crosses = crossing_is_on(x);
     enum service_tier asked = SERVICE_STANDARD;
     usage->service = SERVICE_STANDARD;
+    if (x->target)
+        usage->searches = price_searches(&x->target->price, usage->searches);
     if (x->answer.service_seen && !crosses) {
         usage->service = x->answer.service;
         if (usage->service == SERVICE_PRIORITY && x->target && x->target->price.standard_only)

@@ -67,7 +67,7 @@ static inline int64_t tiers_bound(const struct exchange *x, const struct target 
 /* Note what has been written for x->target, whose words are not the client's. */
 void tiers_read_written(struct exchange *x);
 /* Put into <usage> in which tier x->target has answered; what it has not said is as it was asked.
- */
+ * Of its searches those stay that are paid for. */
 void tiers_note(const struct exchange *x, struct usage *usage);
 /* Say in the log that x->target has searched for the call at a price that nobody knows. */
 void tiers_warn_searches(const struct exchange *x, const struct usage *usage);

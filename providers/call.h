@@ -106,6 +106,7 @@ struct price {
     bool known;
     bool standard_only; /* a dearer tier must not be asked for: what it costs is not known */
     bool no_search;     /* nor a search, where a budget would pay for it */
+    bool search_once;   /* one search is paid for, however many the call makes */
     bool is_told;       /* its answers say what they cost: that is booked where it is more */
 };
 
@@ -149,6 +150,12 @@ const struct price *price_of_service(const struct price *price, enum service_tie
  * of them turns out to be cached, reasoning, audio or pictures, and on whichever side of a prompt
  * length it ends. Searches come beside it. */
 int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);
+/* How many of a call's <searches> are paid for. price_cost() and price_bound_with() take them as
+ * they are given: a usage may be that of many calls. */
+static inline int64_t price_searches(const struct price *price, int64_t searches)
+{
+    return price->search_once && searches > 1 ? 1 : searches;
+}
 /* A <bound> in nano-dollars, with the surcharge and the searches of <usage>. */
 int64_t price_bound_with(const struct price *price, const struct usage *usage, int64_t bound);
 

@@ -16,7 +16,7 @@ prices are whole nano-dollars, per million tokens or per unit.
   cached, write      prompt cache: read, written       reasoning, audio_in, audio_out
   write_1h           written for an hour               image_in, image_out
   request            per call                          unit      per image, second, character, query
-  search             per search of the web
+  search             per search of the web         search_once   per call that searches
   tier {above, in, out, cached}                        prices when the prompt is longer than <above>
   priority, flex, batch {in, out, cached}              prices in another tier of service
 """
@@ -42,12 +42,13 @@ GENERATIVE = ("chat", "completion", "responses", "image", "image-edit", "speech"
 #   platform.openai.com/docs/pricing, "Built-in tools": 10 per 1,000 calls; web search preview of
 #     models that do not reason: 25
 #   ai.google.dev/gemini-api/docs/pricing, "Grounding with Google Search": Gemini 3: 14 per 1,000
-#     queries; those before: 35 per 1,000 prompts, here of each query
+#     queries; those before: 35 per 1,000 prompts, however many queries they lead to
 #   azure.microsoft.com: Azure's web search is "Grounding with Bing Search", 14 per 1,000; the dearer
 #     one of that and OpenAI's
 #   cloud.google.com/vertex-ai/generative-ai/pricing: Claude's web search, 10 per 1,000
 SEARCHES = (("anthropic", "claude", "0.010"), ("openai", "gpt-5", "0.010"),
-            ("openai", "o3", "0.010"), ("openai", "o4", "0.010"), ("openai", "codex", "0.010"), ("openai", "gpt-4", "0.025"),
+            ("openai", "o3", "0.010"), ("openai", "o4", "0.010"), ("openai", "codex", "0.010"),
+            ("openai", "gpt-4", "0.025"),
             ("azure", "gpt-5", "0.014"), ("azure", "o3", "0.014"), ("azure", "o4", "0.014"),
             ("azure", "codex", "0.014"), ("azure", "gpt-4", "0.025"),
             ("vertex", "claude", "0.010"),
@@ -115,6 +116,11 @@ def close_output(facts):
         facts.pop(name, None)
 
 
+def is_searched_once(model):
+    """Those without a number may be any."""
+    return model["p"] == "gemini" and model["id"].startswith(("gemini-1", "gemini-2"))
+
+
 def search_of(model):
     name = model["id"].split("/")[-1]  # Azure's stand behind regions
     for provider, begin, dollars in SEARCHES:
@@ -142,7 +148,8 @@ def facts_of(model):
         close_output(facts)
     search = search_of(model)
     if search and "out" in facts:
-        facts["search"] = nanos(decimal.Decimal(search))
+        name = "search_once" if is_searched_once(model) else "search"
+        facts[name] = nanos(decimal.Decimal(search))
     tier = tier_of(model)
     if tier:
         facts["tier"] = tier

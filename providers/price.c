@@ -352,6 +352,8 @@ bool price_covers(const struct price *price, const struct price *other)
         same = same && a.of[0][i] == b.of[0][i] && a.of[1][i] == b.of[1][i];
         above = above && smaller(a.of[0][i], a.of[1][i]) >= larger(b.of[0][i], b.of[1][i]);
     }
+    if (price->search_once && !other->search_once && b.of[0][BOUND_FIGURES - 1])
+        return false;
     return same || above;
 }
 
@@ -373,7 +375,7 @@ void price_seal(struct price *price)
     };
     /* What has none of these keeps the version that it always had; that goes for tiers, too. */
     const int64_t later[] = {price->cache_write_1h, price->image_input, price->image_output,
-                             price->search};
+                             price->search_once ? -price->search : price->search};
     char bytes[sizeof(figures) + sizeof(price->services) + sizeof(later)];
     size_t len = put_figures(bytes, figures, sizeof(figures) / sizeof(figures[0]));
     for (enum service_tier tier = SERVICE_STANDARD; tier < SERVICE_TIERS; tier++) {

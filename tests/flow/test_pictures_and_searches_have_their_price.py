@@ -265,6 +265,20 @@ def test_queries_that_gemini_grounds_on_are_counted(upstream):
         assert (row["searches"], row["cost_nanos"]) == (2, 10 * 1000 + 5 * 4000 + 28_000_000)
 
 
+@pytest.mark.parametrize("model, searches", [("gemini-2.5-flash", 1), ("gemini-3-flash-preview", 5)])
+def test_gemini_before_3_bills_searches_by_the_prompt(upstream, model, searches):
+    each = 35_000_000 if searches == 1 else 14_000_000
+    upstream.answer = answers(candidates=[{"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP",
+                                           "groundingMetadata": {"webSearchQueries": ["a", "b", "c", "d", "e"]}}],
+                              usageMetadata={"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0})
+    body = {"contents": [{"role": "user", "parts": [{"text": "x"}]}], "tools": [{"google_search": {}}], "generationConfig": {"maxOutputTokens": 10}}
+    with gate_for(upstream, "catalog", kind="gemini", model=model) as gate:
+        row = row_of(gate, gate.post(GEMINI, body))
+        assert row["searches"] == searches and 0 <= row["cost_nanos"] - searches * each < 1_000_000
+    with gate_for(upstream, "catalog", kind="gemini", model=model, usd="0.1") as gate:  # ten are held for where each is paid
+        assert gate.post(GEMINI, body).status == (200 if searches == 1 else 429)
+
+
 @pytest.mark.parametrize("kind, cost", [("openrouter", 0.75), ("perplexity", {"request_cost": 0.7, "total_cost": 0.75})])
 def test_what_the_provider_says_that_it_costs_is_booked_where_it_is_more(upstream, kind, cost):
     upstream.answer = answers(**chat_body(usage={"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000, "cost": cost}))
