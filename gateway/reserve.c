@@ -402,8 +402,9 @@ static bool shows_searches(const struct exchange *x)
 {
     if (x->relay != RELAY_EVENTS || !x->target)
         return false;
+    const struct dialect *words = relay_dialect(x); /* none where a server's own pass */
     return x->call.operation == OPERATION_RESPONSE ||
-           text_equal(relay_dialect(x)->name, TEXT("anthropic"));
+           (words && text_equal(words->name, TEXT("anthropic")));
 }
 
 static void expect_searches(const struct exchange *x, bool cut, struct usage *usage)
