@@ -45,12 +45,12 @@ enum service_tier tiers_asked_apart(const struct exchange *x, const struct targe
 int64_t tiers_bound_apart(const struct exchange *x, const struct target *target, int64_t input,
                           int64_t output, int64_t units)
 {
-    int64_t standard = price_bound(&target->price, input, output, units);
+    int64_t standard = tiers_bound_at(x, &target->price, input, output, units);
     struct price room;
     if (tiers_asked(x, target) != SERVICE_PRIORITY)
         return standard;
-    int64_t priority = price_bound(price_of_service(&target->price, SERVICE_PRIORITY, &room), input,
-                                   output, units);
+    int64_t priority = tiers_bound_at(x, price_of_service(&target->price, SERVICE_PRIORITY, &room),
+                                      input, output, units);
     return priority > standard ? priority : standard;
 }
 

@@ -14,6 +14,15 @@
 
 #include "gateway/exchange.h"
 
+/* As price_bound() of the call: what is not looked at may be cached for an hour. */
+static inline int64_t tiers_bound_at(const struct exchange *x, const struct price *price,
+                                     int64_t input, int64_t output, int64_t units)
+{
+    return x->estimated && !x->estimate_facts.keeps_hour
+               ? price_bound_brief(price, input, output, units)
+               : price_bound(price, input, output, units);
+}
+
 /* The same of calls that say something, and of accounts that are set up for another tier. */
 enum service_tier tiers_asked_apart(const struct exchange *x, const struct target *target);
 int64_t tiers_bound_apart(const struct exchange *x, const struct target *target, int64_t input,
@@ -58,8 +67,9 @@ int64_t tiers_bound_with(const struct exchange *x, const struct target *target, 
 static inline int64_t tiers_bound(const struct exchange *x, const struct target *target,
                                   int64_t input, int64_t output, int64_t units)
 {
-    int64_t bound = tiers_are_usual(x, target) ? price_bound(&target->price, input, output, units)
-                                               : tiers_bound_apart(x, target, input, output, units);
+    int64_t bound = tiers_are_usual(x, target)
+                        ? tiers_bound_at(x, &target->price, input, output, units)
+                        : tiers_bound_apart(x, target, input, output, units);
     bool more = x->estimated && (x->estimate_facts.searches || x->estimate_facts.surcharge_percent);
     return more ? tiers_bound_with(x, target, bound) : bound;
 }

@@ -508,6 +508,8 @@ static void see_string(struct walk *walk, struct text inside)
         see_type(walk, inside);
     } else if (level->key == NAME_MODE && walk->levels[1].key == NAME_SEARCH_TOOL) {
         level->searches_off = text_equal(inside, TEXT("off"));
+    } else if (level->key == NAME_KEEPS) {
+        walk->facts->keeps_hour |= !text_equal(inside, TEXT("5m"));
     } else if (level->key == NAME_REGION && walk->depth == 1) {
         walk->facts->surcharge_percent = text_equal(inside, TEXT("us")) ? REGION_PERCENT : 0;
     } else if (level->key == NAME_ROLE) {
@@ -713,7 +715,7 @@ static void begin_facts(struct estimate_facts *facts)
     facts->form = facts->kind = 0;
     facts->shape = facts->thread = 0;
     facts->searches = facts->surcharge_percent = 0;
-    facts->has_tools = facts->refers = false;
+    facts->has_tools = facts->refers = facts->keeps_hour = false;
 }
 
 static int64_t whole_tokens(int64_t sixteenths)

@@ -150,6 +150,8 @@ const struct price *price_of_service(const struct price *price, enum service_tie
  * of them turns out to be cached, reasoning, audio or pictures, and on whichever side of a prompt
  * length it ends. Searches come beside it. */
 int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);
+/* The same of a call that asks for nothing to be cached for an hour. */
+int64_t price_bound_brief(const struct price *price, int64_t input, int64_t output, int64_t units);
 /* How many of a call's <searches> are paid for. price_cost() and price_bound_with() take them as
  * they are given: a usage may be that of many calls. */
 static inline int64_t price_searches(const struct price *price, int64_t searches)
@@ -159,6 +161,6 @@ static inline int64_t price_searches(const struct price *price, int64_t searches
 /* A <bound> in nano-dollars, with the surcharge and the searches of <usage>. */
 int64_t price_bound_with(const struct price *price, const struct usage *usage, int64_t bound);
 
-/* Are price_bound() and price_bound_with() of <other> never more than those of <price>, whatever
+/* Are price_bound(), price_bound_brief() and price_bound_with() of <other> never more than those of <price>, whatever
  * the call? False, too, where that depends on the call. */
 bool price_covers(const struct price *price, const struct price *other);

@@ -284,10 +284,10 @@ static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
     return d > most ? d : most;
 }
 
-static int64_t dearest_input(const struct price *price)
+static int64_t dearest_input(const struct price *price, bool for_hour)
 {
-    int64_t most =
-        dearest(price->input, price->cached_input, price->cache_write, written_1h(price));
+    int64_t most = dearest(price->input, price->cached_input, price->cache_write,
+                           for_hour ? written_1h(price) : 0);
     return dearest(most, price->audio_input, price->image_input, 0);
 }
 
@@ -298,11 +298,11 @@ static int64_t dearest_output(const struct price *price)
 
 /* All of it of the dearest kind, at the prices in force for a prompt of <level> tokens. */
 static int64_t cost_of_dearest(const struct price *price, int64_t level, int64_t input,
-                               int64_t output, int64_t units)
+                               int64_t output, int64_t units, bool for_hour)
 {
     __attribute__((uninitialized)) struct price room;
     const struct price *now = price_at(price, at_least_zero(level), &room);
-    int64_t dear_input = dearest_input(now), dear_output = dearest_output(now);
+    int64_t dear_input = dearest_input(now, for_hour), dear_output = dearest_output(now);
     uint64_t small = TOKENS_PER_PRICE - 1;
     unsigned __int128 bill = 0;
     if (units <= 0 && small_add(&small, at_least_zero(input), dear_input) &&
@@ -313,18 +313,38 @@ static int64_t cost_of_dearest(const struct price *price, int64_t level, int64_t
     return bill_total(bill, now, units);
 }
 
-int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units)
+static int64_t bound_of(const struct price *price, int64_t input, int64_t output, int64_t units,
+                        bool for_hour)
 {
-    int64_t bound = cost_of_dearest(price, input, input, output, units);
+    int64_t bound = cost_of_dearest(price, input, input, output, units, for_hour);
     if (price->tier_above_tokens <= 0 || input <= price->tier_above_tokens)
         return bound;
     /* The prompt may turn out to be below the tier, and that need not be the cheaper one. */
-    int64_t below = cost_of_dearest(price, 0, price->tier_above_tokens, output, units);
+    int64_t below = cost_of_dearest(price, 0, price->tier_above_tokens, output, units, for_hour);
     return below > bound ? below : bound;
 }
 
-/* What price_bound() and price_bound_with() reckon with: below the tier and above it. */
-enum { BOUND_FIGURES = 5 };
+int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units)
+{
+    return bound_of(price, input, output, units, true);
+}
+
+int64_t price_bound_brief(const struct price *price, int64_t input, int64_t output, int64_t units)
+{
+    return bound_of(price, input, output, units, false);
+}
+
+/* What price_bound(), price_bound_brief() and price_bound_with() reckon with: below the tier and
+ * above it. */
+enum {
+    BOUND_INPUT,
+    BOUND_OUTPUT,
+    BOUND_REQUEST,
+    BOUND_UNIT,
+    BOUND_SEARCH,
+    BOUND_HOUR,
+    BOUND_FIGURES
+};
 struct bounds {
     uint64_t of[2][BOUND_FIGURES];
 };
@@ -335,11 +355,13 @@ static struct bounds bounds_of(const struct price *price)
     const struct price *levels[] = {price, &tier};
     struct bounds bounds;
     for (int i = 0; i < 2; i++) {
-        bounds.of[i][0] = at_least_zero(dearest_input(levels[i]));
-        bounds.of[i][1] = at_least_zero(dearest_output(levels[i]));
-        bounds.of[i][2] = at_least_zero(levels[i]->request);
-        bounds.of[i][3] = at_least_zero(levels[i]->unit);
-        bounds.of[i][4] = at_least_zero(levels[i]->search ? levels[i]->search : levels[i]->unit);
+        uint64_t *of = bounds.of[i];
+        of[BOUND_INPUT] = at_least_zero(dearest_input(levels[i], false));
+        of[BOUND_OUTPUT] = at_least_zero(dearest_output(levels[i]));
+        of[BOUND_REQUEST] = at_least_zero(levels[i]->request);
+        of[BOUND_UNIT] = at_least_zero(levels[i]->unit);
+        of[BOUND_SEARCH] = at_least_zero(levels[i]->search ? levels[i]->search : levels[i]->unit);
+        of[BOUND_HOUR] = at_least_zero(dearest_input(levels[i], true));
     }
     return bounds;
 }
@@ -352,7 +374,7 @@ bool price_covers(const struct price *price, const struct price *other)
         same = same && a.of[0][i] == b.of[0][i] && a.of[1][i] == b.of[1][i];
         above = above && smaller(a.of[0][i], a.of[1][i]) >= larger(b.of[0][i], b.of[1][i]);
     }
-    if (price->search_once && !other->search_once && b.of[0][BOUND_FIGURES - 1])
+    if (price->search_once && !other->search_once && b.of[0][BOUND_SEARCH])
         return false;
     return same || above;
 }

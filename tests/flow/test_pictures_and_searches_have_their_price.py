@@ -81,6 +81,15 @@ def test_what_may_be_cached_for_an_hour_is_held(upstream):
         assert gate.usage_total("cost_nanos") <= 4_000_000
 
 
+@pytest.mark.parametrize("ttl, status", [(None, 200), ("5m", 200), ("1h", 429)])
+def test_an_hour_is_held_for_only_where_it_is_asked_for(upstream, ttl, status):
+    upstream.answer = message()
+    cached = {"cache_control": {"type": "ephemeral", **({"ttl": ttl} if ttl else {})}}
+    with gate_for(upstream, TEXT, kind="anthropic", usd="0.0016") as gate:  # a thousand tokens, once, not twice
+        answer = gate.post(MESSAGES, ask(messages=[{"role": "user", "content": [{"type": "text", "text": "x y " * 200, **cached}]}]))
+        assert answer.status == status, answer.body
+
+
 def test_a_compaction_is_paid_for_beside_the_message(upstream):
     upstream.answer = message(iterations=[{"type": "compaction", "input_tokens": 180000, "output_tokens": 3500},
                                           {"type": "message", "input_tokens": 100, "output_tokens": 5}])

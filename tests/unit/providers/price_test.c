@@ -103,6 +103,7 @@ static void what_is_kept_for_an_hour_costs_more_to_write(void **state)
         .input_tokens = 1000, .cache_write_tokens = 600, .cache_write_1h_tokens = 200};
     assert_int_equal(cost(&price, usage), 400 * 3000 + 400 * 3750 + 200 * 6000);
     assert_int_equal(price_bound(&price, 1000, 0, 0), 1000 * 6000);
+    assert_int_equal(price_bound_brief(&price, 1000, 0, 0), 1000 * 3750);
     price.cache_write_1h = MILLI(7000);
     assert_int_equal(cost(&price, usage), 400 * 3000 + 400 * 3750 + 200 * 7000);
     price.cache_write = price.cache_write_1h = 0; /* where writing is no dearer */
@@ -323,6 +324,8 @@ static void what_covers_another_price_is_never_less(void **state)
             int64_t input = draw_count(), output = draw_count(), units = (int64_t)(draw() % 3);
             assert_true(price_bound(&a, input, output, units) >=
                         price_bound(&b, input, output, units));
+            assert_true(price_bound_brief(&a, input, output, units) >=
+                        price_bound_brief(&b, input, output, units));
         }
     }
     assert_in_range(covered, 500, 15000);
