@@ -81,7 +81,7 @@ void tiers_note(const struct exchange *x, struct usage *usage)
     bool crosses = crossing_is_on(x);
     enum service_tier asked = SERVICE_STANDARD;
     usage->service = SERVICE_STANDARD;
-    if (x->target)
+    if (x->target && (usage->searches || usage->input_tokens || usage->output_tokens))
         usage->searches = price_searches(&x->target->price, usage->searches);
     if (x->answer.service_seen && !crosses) {
         usage->service = x->answer.service;

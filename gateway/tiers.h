@@ -70,7 +70,8 @@ static inline int64_t tiers_bound(const struct exchange *x, const struct target 
     int64_t bound = tiers_are_usual(x, target)
                         ? tiers_bound_at(x, &target->price, input, output, units)
                         : tiers_bound_apart(x, target, input, output, units);
-    bool more = x->estimated && (x->estimate_facts.searches || x->estimate_facts.surcharge_percent);
+    bool more = x->estimated && (x->estimate_facts.searches || target->price.search_each ||
+                                 x->estimate_facts.surcharge_percent);
     return more ? tiers_bound_with(x, target, bound) : bound;
 }
 

@@ -496,6 +496,17 @@ static int64_t see_said(struct walk *walk, struct text inside)
     return said;
 }
 
+/* How it is to be done: no search, an hour in the cache, in a place that costs more. */
+static void see_manner(struct walk *walk, struct level *level, struct text inside)
+{
+    if (level->key == NAME_KEEPS)
+        walk->facts->keeps_hour |= !text_equal(inside, TEXT("5m"));
+    else if (level->key == NAME_MODE && walk->levels[1].key == NAME_SEARCH_TOOL)
+        level->searches_off = text_equal(inside, TEXT("off"));
+    else if (level->key == NAME_REGION && walk->depth == 1)
+        walk->facts->surcharge_percent = text_equal(inside, TEXT("us")) ? REGION_PERCENT : 0;
+}
+
 static void see_string(struct walk *walk, struct text inside)
 {
     struct level *level = &walk->levels[walk->depth];
@@ -506,12 +517,8 @@ static void see_string(struct walk *walk, struct text inside)
         return;
     if (level->key == NAME_TYPE) {
         see_type(walk, inside);
-    } else if (level->key == NAME_MODE && walk->levels[1].key == NAME_SEARCH_TOOL) {
-        level->searches_off = text_equal(inside, TEXT("off"));
-    } else if (level->key == NAME_KEEPS) {
-        walk->facts->keeps_hour |= !text_equal(inside, TEXT("5m"));
-    } else if (level->key == NAME_REGION && walk->depth == 1) {
-        walk->facts->surcharge_percent = text_equal(inside, TEXT("us")) ? REGION_PERCENT : 0;
+    } else if (level->key == NAME_MODE || level->key == NAME_KEEPS || level->key == NAME_REGION) {
+        see_manner(walk, level, inside);
     } else if (level->key == NAME_ROLE) {
         see_role(walk, inside);
     } else if (level->key == NAME_MIME && level->mime == MIME_NONE) {

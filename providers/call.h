@@ -107,6 +107,7 @@ struct price {
     bool standard_only; /* a dearer tier must not be asked for: what it costs is not known */
     bool no_search;     /* nor a search, where a budget would pay for it */
     bool search_once;   /* one search is paid for, however many the call makes */
+    bool search_each;   /* and it is paid for of each call */
     bool is_told;       /* its answers say what they cost: that is booked where it is more */
 };
 
@@ -152,15 +153,17 @@ const struct price *price_of_service(const struct price *price, enum service_tie
 int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);
 /* The same of a call that asks for nothing to be cached for an hour. */
 int64_t price_bound_brief(const struct price *price, int64_t input, int64_t output, int64_t units);
-/* How many of a call's <searches> are paid for. price_cost() and price_bound_with() take them as
- * they are given: a usage may be that of many calls. */
+/* How many searches of a call are paid for that was seen to make <searches>. price_cost() and
+ * price_bound_with() take them as they are given: a usage may be that of many calls. */
 static inline int64_t price_searches(const struct price *price, int64_t searches)
 {
+    if (price->search_each)
+        return 1;
     return price->search_once && searches > 1 ? 1 : searches;
 }
 /* A <bound> in nano-dollars, with the surcharge and the searches of <usage>. */
 int64_t price_bound_with(const struct price *price, const struct usage *usage, int64_t bound);
 
-/* Are price_bound(), price_bound_brief() and price_bound_with() of <other> never more than those of <price>, whatever
- * the call? False, too, where that depends on the call. */
+/* Are price_bound(), price_bound_brief() and price_bound_with() of <other> never more than those of
+ * <price>, whatever the call? False, too, where that depends on the call. */
 bool price_covers(const struct price *price, const struct price *other);

@@ -153,9 +153,10 @@ static void read_price(struct text facts, struct price *price)
     *price = (struct price){.input = number(facts, "in", -1), .output = number(facts, "out", -1)};
     price->request = number(facts, "request", 0);
     price->unit = number(facts, "unit", 0);
-    int64_t once = number(facts, "search_once", 0);
-    price->search_once = once > 0;
-    price->search = once > 0 ? once : number(facts, "search", 0);
+    int64_t once = number(facts, "search_once", 0), each = number(facts, "search_each", 0);
+    price->search_each = each > 0;
+    price->search_once = once > 0 || each > 0;
+    price->search = each > 0 ? each : once > 0 ? once : number(facts, "search", 0);
     price->known = price->input >= 0 || price->output >= 0 || price->unit > 0;
     price->input = price->input < 0 ? 0 : price->input;
     price->output = price->output < 0 ? 0 : price->output;

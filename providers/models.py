@@ -17,6 +17,7 @@ prices are whole nano-dollars, per million tokens or per unit.
   write_1h           written for an hour               image_in, image_out
   request            per call                          unit      per image, second, character, query
   search             per search of the web         search_once   per call that searches
+  search_each        per call: it always searches
   tier {above, in, out, cached}                        prices when the prompt is longer than <above>
   priority, flex, batch {in, out, cached}              prices in another tier of service
 """
@@ -121,6 +122,13 @@ def is_searched_once(model):
     return model["p"] == "gemini" and model["id"].startswith(("gemini-1", "gemini-2"))
 
 
+def search_name(model):
+    """OpenAI's models for searches, in chats, do so in each call, asked to or not: "Built-in tools"."""
+    if "-search-preview" in model["id"] or "-search-api" in model["id"]:
+        return "search_each"
+    return "search_once" if is_searched_once(model) else "search"
+
+
 def search_of(model):
     name = model["id"].split("/")[-1]  # Azure's stand behind regions
     for provider, begin, dollars in SEARCHES:
@@ -148,8 +156,7 @@ def facts_of(model):
         close_output(facts)
     search = search_of(model)
     if search and "out" in facts:
-        name = "search_once" if is_searched_once(model) else "search"
-        facts[name] = nanos(decimal.Decimal(search))
+        facts[search_name(model)] = nanos(decimal.Decimal(search))
     tier = tier_of(model)
     if tier:
         facts["tier"] = tier

@@ -374,7 +374,8 @@ bool price_covers(const struct price *price, const struct price *other)
         same = same && a.of[0][i] == b.of[0][i] && a.of[1][i] == b.of[1][i];
         above = above && smaller(a.of[0][i], a.of[1][i]) >= larger(b.of[0][i], b.of[1][i]);
     }
-    if (price->search_once && !other->search_once && b.of[0][BOUND_SEARCH])
+    bool fewer = price->search_once && !other->search_once;
+    if ((fewer || (other->search_each && !price->search_each)) && b.of[0][BOUND_SEARCH])
         return false;
     return same || above;
 }

@@ -288,6 +288,21 @@ def test_gemini_before_3_bills_searches_by_the_prompt(upstream, model, searches)
         assert gate.post(GEMINI, body).status == (200 if searches == 1 else 429)
 
 
+@pytest.mark.parametrize("more", [{}, {"web_search_options": {}}])
+@pytest.mark.parametrize("model, each", [("gpt-5-search-api", 10_000_000), ("gpt-4o-search-preview", 25_000_000)])
+def test_a_model_for_searches_is_paid_for_one_in_each_chat(upstream, model, each, more):
+    upstream.answer = answers(**chat_body(usage={"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}))
+    with gate_for(upstream, "catalog", model=model, usd="0.2") as gate:
+        row = row_of(gate, gate.post(CHAT, ask(**more)))
+        assert row["searches"] == 1 and 0 <= row["cost_nanos"] - each < 1_000_000
+        upstream.answer = lambda call: call.respond(400, {"error": {"message": "no", "type": "invalid_request_error"}})
+        answer = gate.post(CHAT, ask(**more))
+        assert answer.status == 400
+        assert gate.ledger_row(answer.header("x-request-id"))["cost_nanos"] == 0
+    with gate_for(upstream, "catalog", model=model, usd=f"{each * 0.9 / 1e9:.4f}") as gate:
+        assert gate.post(CHAT, ask(**more)).status == 429
+
+
 @pytest.mark.parametrize("kind, cost", [("openrouter", 0.75), ("perplexity", {"request_cost": 0.7, "total_cost": 0.75})])
 def test_what_the_provider_says_that_it_costs_is_booked_where_it_is_more(upstream, kind, cost):
     upstream.answer = answers(**chat_body(usage={"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000, "cost": cost}))
