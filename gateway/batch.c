@@ -7,6 +7,7 @@
 #include "gateway/http/path.h"
 #include "gateway/objects.h"
 #include "gateway/owning.h"
+#include "gateway/reserve.h"
 #include "gateway/reserve_inside.h"
 #include "gateway/worker_inside.h"
 
@@ -239,7 +240,7 @@ static int64_t bound_cost(const struct price *price, const struct batch_model *m
 static bool check_searches(struct exchange *x, const struct batch_model *model,
                            const struct found *found)
 {
-    if (!model->searches || !found->target->price.no_search)
+    if (!model->searches || !found->target->price.no_search || !reserve_has_budget(x, found->route))
         return true;
     fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
               "Calls of the model '%.*s' in this file may search the web, and what a search costs "

@@ -49,9 +49,9 @@ static void want_tokens(struct use *use, const struct exchange *x)
     use->least = sum(input, least);
 }
 
-static bool concerns(const struct exchange *x, const struct limit *limit)
+static bool concerns(const struct limit *limit, const struct route *route)
 {
-    return !limit->model.len || (x->route && text_equal(limit->model, x->route->name));
+    return !limit->model.len || (route && text_equal(limit->model, route->name));
 }
 
 /* How much the call wants of a limit; false = it does not concern it. */
@@ -63,7 +63,7 @@ static bool want(struct exchange *x, struct use *use)
         return use->want > 0;
     }
     bool counts_calls = limit->kind == LIMIT_REQUESTS || limit->kind == LIMIT_CONCURRENT;
-    if (!concerns(x, limit))
+    if (!concerns(limit, x->route))
         return false;
     if (counts_calls) {
         use->want = use->least = 1;
@@ -107,7 +107,7 @@ static size_t levels_of(const struct exchange *x, struct level levels[LEVELS_MAX
     return count;
 }
 
-bool reserve_has_budget(const struct exchange *x)
+bool reserve_has_budget(const struct exchange *x, const struct route *route)
 {
     struct level levels[LEVELS_MAX] = {{0}};
     size_t count = levels_of(x, levels);
@@ -115,7 +115,7 @@ bool reserve_has_budget(const struct exchange *x)
         for (size_t j = 0; j < levels[i].limits->count; j++) {
             const struct limit *limit = &levels[i].limits->at[j];
             if (limit->kind == LIMIT_MONEY && limit->exceeded != EXCEEDED_WARN &&
-                concerns(x, limit))
+                concerns(limit, route))
                 return true;
         }
     return false;

@@ -104,9 +104,9 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
  * their number, speech by its characters, sound by its seconds, rankings by their searches. */
 int64_t reserve_units(const struct exchange *x);
 
-/* Is there a budget of the call's key, tenants or end user that does more than warn? Before
- * anything is held, too. */
-bool reserve_has_budget(const struct exchange *x);
+/* Does a budget of the call's key, tenants or end user that does more than warn concern <route> (or
+ * NULL)? Before anything is held, too. */
+bool reserve_has_budget(const struct exchange *x, const struct route *route);
 /* How many tokens the call may have. */
 const struct estimate *reserve_estimate(struct exchange *x);
 /* Header lines: our limits' state in the names of the client's dialect. Nothing where there are no

@@ -110,8 +110,8 @@ static void look_at_searches(struct exchange *x)
     (void)ruling_fallback(x, &fallbacks);
     bool matters = !x->route || !x->route->sum.known || x->route->sum.unsearched || fallbacks;
     if (matters && x->seeking && x->seeking->may_search && has_body(x))
-        x->ruling.searches =
-            reserve_estimate(x) && x->estimate_facts.searches > 0 && reserve_has_budget(x);
+        x->ruling.searches = reserve_estimate(x) && x->estimate_facts.searches > 0 &&
+                             reserve_has_budget(x, x->route);
 }
 
 static bool is_priced(const struct exchange *x, const struct target *target)

@@ -388,13 +388,15 @@ def response_line(usage, searches=0, **more):
 
 
 def test_calls_that_may_search_are_kept_from_where_that_has_no_price(upstream, provider):
-    with gate_for(upstream, tenant(), models=searching({"input": 1, "output": 2})) as gate:
+    with gate_for(upstream, tenant(nanos=10**12), models=searching({"input": 1, "output": 2})) as gate:
         refused = submit(gate, SEARCHING, url=RESPONSES)
         assert refused.status == 400 and "price.search" in refused.json["error"]["message"], refused
         assert not provider.batches, "nothing was submitted"
         assert submit(gate, {**SEARCHING, "tools": []}, url=RESPONSES).status == 200
     with gate_for(upstream, tenant(), models=searching({"input": 1, "output": 2, "search": 0})) as gate:
         assert submit(gate, SEARCHING, url=RESPONSES).status == 200, "free by its price"
+    with gate_for(upstream, tenant(), models=searching({"input": 1, "output": 2})) as gate:
+        assert submit(gate, SEARCHING, url=RESPONSES).status == 200, "no budget would have to pay for it"
 
 
 @pytest.mark.parametrize("killed", [False, True])
