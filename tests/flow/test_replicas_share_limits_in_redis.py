@@ -92,7 +92,7 @@ def admissions(redis, gate, ask):
         if source.endswith("lua") or words[0].upper() != "EVALSHA":
             continue
         keys, values = int(words[2]), len(words) - 3 - int(words[2])
-        if values == 6 + 9 * (keys - 1):  # policy/scripts/admit.lua
+        if keys > 1 and values == 6 + 9 * (keys - 1):  # policy/scripts/admit.lua; a beat has one key
             questions += 1
         else:
             others += 1
