@@ -79,7 +79,9 @@ for first, second in (
 document("twice inside stream_options", b'{"model":"fast","stream":true,"stream_options":{"include_usage":true,"include_usage":false}}', BAD)
 for name in (b'"Model"', b'"MODEL"', b'"mode\\u004c"', b'"Max_Tokens"', b'"max_to\xe2\x84\xaaens"', b'"N"', b'"\xc5\xbftream"'):
     document("in another case: %s" % name.decode(), b'{%s:1,"model":"fast","messages":[]}' % name, BAD)
-for name in (b'"Modell"', b'"MODELS"', b'" model"', b'"model "', b'"model\\u0000"', b'"mod\\u200bel"', b'"\xef\xbd\x8dodel"'):
+# "models" is read, too: who would take it for a list of models must be told so.
+document('its plural, in capitals: "MODELS"', b'{"MODELS":"slow","model":"fast","messages":[]}', BAD)
+for name in (b'"Modell"', b'"MODELLS"', b'" model"', b'"model "', b'"model\\u0000"', b'"mod\\u200bel"', b'"\xef\xbd\x8dodel"'):
     document("only like it: %s" % name.decode(), b'{%s:"slow","model":"fast","messages":[]}' % name, GOOD)
     document("only like it, alone: %s" % name.decode(), b'{%s:"fast","messages":[]}' % name, BAD)
 
