@@ -114,7 +114,7 @@ def test_a_target_whose_first_token_is_late_loses_its_calls(gate):
         call.event("[DONE]")
         call.end_stream()
 
-    ONE.answer = lambda call: stream(call, 0.4)
+    ONE.answer = lambda call: stream(call, 1.5)
     TWO.answer = lambda call: stream(call, 0)
     seen = went(gate, "slow-streams", 25, stream=True)
     assert seen[5:].count("one") <= 2, seen
