@@ -5,6 +5,7 @@
  */
 #include "deploy/models/desk_inside.h"
 #include "deploy/models/verdict.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 
 static void put_line(struct deployments *desk, const struct fleet_verdict *verdict,
@@ -13,7 +14,7 @@ static void put_line(struct deployments *desk, const struct fleet_verdict *verdi
     struct fleet_view view;
     struct buffer words;
     buffer_init(&words, VERDICT_BYTES);
-    fleet_look(desk->fleet, verdict->name, &view, desk_now(desk));
+    fleet_look(desk->fleet, verdict->name, &view, clock_now_us()); /* not on the loop's thread */
     if (verdict_write(&words, verdict, view.spec))
         buffer_format(lines, "%.*s %.*s\n", TEXT_ARGS(verdict->name),
                       TEXT_ARGS(buffer_text(&words)));
