@@ -40,11 +40,11 @@ static void recall(struct deployments *desk, struct text name, struct text words
 {
     struct fleet_verdict verdict = {.name = name};
     struct fleet_view view;
-    if (!fleet_look(desk->fleet, name, &view, desk_now(desk)))
+    if (!fleet_look(desk->fleet, name, &view, clock_now_us()))
         return;
     if (words.len == 0 || !verdict_read(words, view.spec, &verdict))
         verdict.declared = view.spec->digest; /* nothing is known of it */
-    fleet_recall_verdict(desk->fleet, &verdict, desk_now(desk));
+    fleet_recall_verdict(desk->fleet, &verdict, clock_now_us());
     spec_unref(verdict.served);
 }
 
