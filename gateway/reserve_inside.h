@@ -3,7 +3,7 @@
 
 /*
  * reserve_inside - what reserve.c asks reserve_bound.c: how much a call may use at most; and what
- * reserve_session.c asks reserve.c. For nobody else. None of them fails.
+ * reserve_session.c and reserve_expect.c ask reserve.c. For nobody else. None of them fails.
  */
 
 #include "gateway/exchange.h"
@@ -29,6 +29,10 @@ int64_t reserve_cost_bound(const struct exchange *x, int64_t output);
 bool reserve_may_lower(const struct exchange *x);
 /* Tokens of the shortest answer that is of use. It was estimated. */
 int64_t reserve_least_output(const struct exchange *x);
+
+/* The call as its target's learnt figures are asked about it; and what they make of <call>. */
+struct target_call reserve_call(const struct exchange *x);
+struct target_call reserve_expected(const struct exchange *x, struct target_call call);
 
 /* What was booked before the call's end, to be added to. */
 struct booked *reserve_book(struct exchange *x);
