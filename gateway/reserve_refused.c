@@ -6,7 +6,7 @@
 #include "gateway/exchange.h"
 #include "gateway/reserve.h"
 
-enum { MILLION = 1000000, WORDS_MAX = 80 };
+enum { MILLION = 1000000, WORDS_MAX = 60 };
 
 static void write_span(int64_t us, char out[32])
 {
@@ -23,14 +23,14 @@ static void write_span(int64_t us, char out[32])
         snprintf(out, 32, "%lld days", (long long)((seconds + 86399) / 86400));
 }
 
-static void write_amount(const struct limit *limit, char out[48])
+static void write_amount(const struct limit *limit, int64_t amount, char out[48])
 {
     if (limit->kind != LIMIT_MONEY) {
-        snprintf(out, 48, "%lld", (long long)limit->amount);
+        snprintf(out, 48, "%lld", (long long)amount);
         return;
     }
-    int len = snprintf(out, 40, "%lld.%09lld", (long long)(limit->amount / 1000000000),
-                       (long long)(limit->amount % 1000000000));
+    int len = snprintf(out, 40, "%lld.%09lld", (long long)(amount / 1000000000),
+                       (long long)(amount % 1000000000));
     while (out[len - 1] == '0' && out[len - 3] != '.') /* two decimals, and as many as it needs */
         len--;
     snprintf(out + len, 8, " USD");
@@ -50,9 +50,10 @@ static struct text whose(struct arena *arena, const struct use *use)
 void reserve_say_refused(const struct reservation *r, struct arena *arena, struct fault *fault)
 {
     const struct use *use = &r->uses[r->refused];
-    char name[48], amount[48], wait[32], when[64];
+    char name[48], amount[48], most[48], wait[32], when[64];
     limit_name_write(use->limit, name);
-    write_amount(use->limit, amount);
+    write_amount(use->limit, use->limit->amount, amount);
+    write_amount(use->limit, use->want, most);
     write_span(r->retry_after_us, wait);
     if (r->retry_after_us == INT64_MAX)
         snprintf(when, sizeof(when), "this call alone asks for more");
@@ -67,9 +68,10 @@ void reserve_say_refused(const struct reservation *r, struct arena *arena, struc
             : FAULT_RATE_TOKENS;
     if (kind == FAULT_BUDGET)
         fault_set(fault, kind,
-                  "The budget of %s (%s of %.*s%s%.*s) does not pay for this call; %s.", amount,
-                  name, TEXT_ARGS(level), model ? ", model " : "",
-                  TEXT_ARGS(text_head(use->limit->model, 40)), when);
+                  "The budget of %s (%s of %.*s%s%.*s) does not pay for this call, which may cost "
+                  "%s; %s.",
+                  amount, name, TEXT_ARGS(level), model ? ", model " : "",
+                  TEXT_ARGS(text_head(use->limit->model, 40)), most, when);
     else
         fault_set(fault, kind, "Rate limit reached: %s is %s for %.*s%s%.*s; %s.", name, amount,
                   TEXT_ARGS(level), model ? ", model " : "",

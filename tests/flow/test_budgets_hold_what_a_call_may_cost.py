@@ -162,6 +162,7 @@ def test_seconds_of_sound_are_held_and_booked(upstream, usage):
                 break
             seconds.append(gate.ledger_row(answer.header("x-request-id"))["units"])
         assert (answer.status, answer.json["error"]["code"]) == (429, "insufficient_quota")
+        assert f"which may cost {bound / 1e9:.9f}".rstrip("0") in answer.json["error"]["message"], answer
         assert set(seconds) == ({60} if usage else {len(sound) // 2000 + 1})
 
 
