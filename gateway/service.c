@@ -637,7 +637,7 @@ static void finish(struct service *service)
     spent_free(service->ended_sign_ins);
 }
 
-/* What `check` cannot know: do the certificates load? */
+/* The files may be others than when `run` has looked, and the successor of an upgrade has not. */
 static bool can_start(const struct service *service)
 {
     struct fault fault;

@@ -11,6 +11,7 @@
 #include "gateway/mock/mock.h"
 #include "gateway/successor.h"
 #include "gateway/supervisor.h"
+#include "gateway/worker.h"
 
 /* ------------------------------------------------------------------------------- check */
 
@@ -47,6 +48,12 @@ static int check_file(struct check *check, const char *path)
                     result.errors == 1 ? "" : "s", result.warnings,
                     result.warnings == 1 ? "" : "s");
         return EXIT_FAILED;
+    }
+    /* Who checks is often not where it will run, as in a pipeline: no more than a warning. */
+    struct fault fault;
+    if (!worker_can_use(result.config, &fault)) {
+        config_say(&check->load, SEVERITY_WARNING, fault.text);
+        result.warnings++;
     }
     if (!check->quiet && !check->json)
         print_good(path, result.config, result.warnings);
@@ -107,6 +114,13 @@ int command_run(struct cli *cli)
     if (result.config == NULL) {
         complaint_print("%s: %u error%s; not started", load.path, result.errors,
                         result.errors == 1 ? "" : "s");
+        return EXIT_BAD_CONFIG;
+    }
+    struct fault fault;
+    if (!worker_can_use(result.config, &fault)) {
+        config_say(&load, SEVERITY_ERROR, fault.text);
+        complaint_print("%s: 1 error; not started", load.path);
+        config_unref(result.config);
         return EXIT_BAD_CONFIG;
     }
     options.config = result.config;

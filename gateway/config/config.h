@@ -351,6 +351,11 @@ struct config_result {
 
 /* Read, check and resolve. Never touches the network. */
 struct config_result config_load(const struct config_options *options);
+
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING };
+
+/* Print a problem of the file that was found after it was read, as config_load() does. */
+void config_say(const struct config_options *options, enum severity severity, const char *text);
 /* $SLUICE_CONFIG, ./sluice.yaml, /etc/sluice/sluice.yaml - or NULL. */
 const char *config_find(void);
 

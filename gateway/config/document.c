@@ -363,6 +363,17 @@ void problems_print(struct document *document, FILE *out)
                 document->sources[0].name, all, CONFIG_PROBLEMS_MAX);
 }
 
+void config_say(const struct config_options *options, enum severity severity, const char *text)
+{
+    const struct problem problem = {.severity = severity, .file = options->path, .text = text};
+    if (!options->words)
+        return;
+    if (options->json)
+        print_json(NULL, &problem, options->words);
+    else
+        print_text(&problem, options->words);
+}
+
 struct text nearest(struct text word, struct text (*next)(void *with, size_t i), void *with)
 {
     unsigned limit = word.len < 4 ? 2 : word.len < 8 ? 3 : 4, best = limit;

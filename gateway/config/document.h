@@ -44,8 +44,6 @@ struct node {
     bool broken;   /* a problem of this value was reported already */
 };
 
-enum severity { SEVERITY_ERROR, SEVERITY_WARNING };
-
 struct problem {
     enum severity severity;
     const char *file;

@@ -40,11 +40,11 @@ static SSL *ssl_of(const struct stream *stream)
 
 static void fault_of_openssl(struct fault *fault, const char *what, const char *which)
 {
-    char reason[160];
     unsigned long code = ERR_get_error();
-    ERR_error_string_n(code, reason, sizeof(reason));
+    const char *reason =
+        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
     ERR_clear_error();
-    fault_set(fault, FAULT_INTERNAL, "%s %s: %s", what, which, code ? reason : "cannot be used");
+    fault_set(fault, FAULT_INTERNAL, "%s %s: %s", what, which, reason ? reason : "cannot be used");
 }
 
 /* ------------------------------------------------------------------------ TLS contexts */

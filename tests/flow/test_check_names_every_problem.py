@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from harness import KEY_PROVIDER, config_for, run_cli, sha256_hash, to_yaml
+from harness import KEY_PROVIDER, Authority, config_for, run_cli, sha256_hash, to_yaml
 
 BAD = """\
 version: 1
@@ -160,6 +160,26 @@ def test_run_refuses_what_check_refuses(tmp_path):
     assert done.returncode == 78 and "base_url" in done.stderr, done
     done = run_cli("run", "-c", tmp_path / "none.yaml", env={"STATE_DIRECTORY": str(tmp_path)}, timeout=20)
     assert done.returncode == 78
+
+
+def test_certificates_are_looked_at(tmp_path):
+    """Where it is only checked they may not be there yet; where it shall run they must."""
+    authority = Authority(str(tmp_path / "ours"))
+    one, other = authority.issue("one"), authority.issue("other")
+
+    def with_tls(cert, key):
+        listener = {"name": "tls", "address": "127.0.0.1:0", "serve": ["api"], "tls": {"cert_file": str(cert), "key_file": str(key)}}
+        return good(server={"listeners": [listener]})
+
+    assert "one.pem" not in check(tmp_path, with_tls(*one)).stderr
+    for cert, key, words in [(tmp_path / "none.pem", one[1], "none.pem: No such file"), (one[1], one[1], "no start line"), (one[0], other[1], "mismatch")]:
+        done = check(tmp_path, with_tls(cert, key))
+        assert done.returncode == 0 and words in done.stderr and ": warning: " in done.stderr, done
+        assert check(tmp_path, with_tls(cert, key), "--strict").returncode == 3
+        lines = check(tmp_path, with_tls(cert, key), "--format", "json").stdout.splitlines()
+        assert any(words in json.loads(line)["message"] for line in lines)
+        done = run_cli("run", "-c", tmp_path / "sluice.yaml", env={"STATE_DIRECTORY": str(tmp_path)}, timeout=20)
+        assert done.returncode == 78 and words in done.stderr, done
 
 
 def test_variables_and_files(tmp_path):
