@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/base/json.h"
-#include "gateway/base/memory.h"
 #include "gateway/worker.h"
 
 void reload_outcome_done(struct reload_outcome *outcome)
@@ -89,22 +87,17 @@ static FILE *words_open(char **words, size_t *length)
     return out;
 }
 
-/* The file reads well, but what it names cannot be used: one problem, in the form of the others. */
-static void outcome_unusable(struct reload_outcome *outcome, const char *path, const char *why)
+/* A problem that is found when the file is read already, as text or JSON; malloc()ed. */
+static char *said(const struct config_options *load, bool json, const char *why)
 {
-    struct buffer line;
-    buffer_init(&line, 16384);
-    buffer_append_text(&line, TEXT("{\"file\":"));
-    json_write_string(&line, text_of(path));
-    buffer_append_text(&line, TEXT(",\"line\":1,\"column\":1,\"path\":\"/\",\"severity\":\"error\","
-                                   "\"message\":"));
-    json_write_string(&line, text_of(why));
-    buffer_append_text(&line, TEXT("}\n"));
-    outcome->errors = memory_string(buffer_text(&line));
-    buffer_done(&line);
-    free(outcome->words);
-    outcome->words = memory_format("%s:1:1: error: %s\n", path, why);
-    outcome->restart = strdup("");
+    char *words;
+    size_t length = 0;
+    struct config_options options = *load;
+    options.words = words_open(&words, &length);
+    options.json = json;
+    config_say(&options, SEVERITY_ERROR, why);
+    fclose(options.words);
+    return words;
 }
 
 struct config *reload_load(const struct config_options *load, const struct config *current,
@@ -123,7 +116,10 @@ struct config *reload_load(const struct config_options *load, const struct confi
     struct fault fault;
     if (!worker_can_use(next, &fault)) {
         config_unref(next);
-        outcome_unusable(outcome, load->path ? load->path : "", fault.text);
+        free(outcome->words);
+        outcome->words = said(load, false, fault.text);
+        outcome->errors = said(load, true, fault.text);
+        outcome->restart = strdup("");
         return NULL;
     }
     FILE *out = words_open(&outcome->restart, &length);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -191,6 +192,11 @@ bool service_reload(struct service *service)
     if (next != NULL)
         put_in_force(service, next);
     pthread_mutex_lock(&service->lock);
+    if (!outcome.good && service->last_reload.restart) { /* what waited for a restart still does */
+        free(outcome.restart);
+        outcome.restart = service->last_reload.restart;
+        service->last_reload.restart = NULL;
+    }
     reload_outcome_done(&service->last_reload);
     service->last_reload = outcome;
     service->reloads++;

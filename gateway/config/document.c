@@ -365,7 +365,8 @@ void problems_print(struct document *document, FILE *out)
 
 void config_say(const struct config_options *options, enum severity severity, const char *text)
 {
-    const struct problem problem = {.severity = severity, .file = options->path, .text = text};
+    const char *file = options->path ? options->path : "the configuration";
+    const struct problem problem = {.severity = severity, .file = file, .text = text};
     if (!options->words)
         return;
     if (options->json)

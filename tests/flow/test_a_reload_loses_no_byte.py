@@ -20,6 +20,7 @@ from harness import (
     sha256_hash,
     sse_events,
 )
+from raw_client import Client
 
 pytestmark = pytest.mark.threads
 STREAMS = 60 if SANITIZED else 200
@@ -217,6 +218,24 @@ def test_an_added_listener(gate):
     gate.write(good)
     gate.cli("reload")
     assert gate.chat().status == 200
+
+
+def test_what_waits_for_a_restart_is_not_forgotten(gate):
+    """Until it is taken back: neither by a reload of something else, nor by one that fails."""
+    good = gate.config
+
+    def waiting():
+        with Client(str(gate.state / "admin.sock")) as client:
+            return client.request("GET", "/admin/v1/overview").json["reload"]["needs_restart"]
+
+    gate.write(merged(good, {"server": {"workers": 7}}))
+    assert gate.cli("reload").returncode == 0 and waiting() == ["server.workers"]
+    gate.write(merged(good, {"server": {"workers": 7}, "telemetry": {"log": {"level": "info"}}}))
+    assert gate.cli("reload").returncode == 0 and waiting() == ["server.workers"]
+    gate.write("version: 1\nnonsense: true\n")
+    assert gate.cli("reload").returncode != 0 and waiting() == ["server.workers"]
+    gate.write(good)
+    assert gate.cli("reload").returncode == 0 and waiting() == []
 
 
 def test_reloads_leak_nothing(gate):
