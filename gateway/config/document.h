@@ -488,6 +488,9 @@ bool document_has_keys(const struct document *document);
 bool model_is_known(const struct document *document, struct text name);
 /* Warn at <node> that there is no model of this name. */
 void say_unknown_model(struct document *document, const struct node *node, struct text name);
+/* The same of the names in <list> (or NULL): most likely typing errors. Patterns, and names of the
+ * form provider/model, may be about what is asked for later. */
+void check_model_names(struct document *document, const struct node *list);
 
 /* The YAML of a start without any file, in the arena. */
 struct text quickstart_yaml(struct document *document);

@@ -224,11 +224,7 @@ static void check_scope(struct document *document, const struct guard_draft *dra
         if (near.at)
             problem->hint = arena_copy(&document->arena, near).at;
     }
-    list = node_find(draft->node, "models");
-    for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
-        if (!entry->broken && entry->kind == NODE_SCALAR &&
-            !model_is_known(document, node_text(entry)))
-            say_unknown_model(document, entry, node_shown(entry));
+    check_model_names(document, node_find(draft->node, "models"));
 }
 
 static void resolve_rule(struct document *document, const struct guard_draft *draft,

@@ -267,6 +267,7 @@ static void make_conditions(struct making *making)
     add_names(making, RULE_KEY, "key", draft->keys);
     add_names(making, RULE_USER, "user", draft->users);
     add_names(making, RULE_MODEL, "model", draft->models);
+    check_model_names(making->document, node_find(making->when, "model"));
     add_tags(making);
     add_headers(making);
     add_tokens(making);

@@ -38,9 +38,7 @@ void say_unknown_model(struct document *document, const struct node *node, struc
         problem->hint = arena_copy(&document->arena, near).at;
 }
 
-/* A name in an allow-list that is no model: most likely a typing error. Patterns, and names of the
- * form provider/model, may be about what is asked for later. */
-static void check_allowed(struct document *document, const struct node *list)
+void check_model_names(struct document *document, const struct node *list)
 {
     for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
         if (entry->kind == NODE_SCALAR && !entry->broken &&
@@ -173,7 +171,7 @@ static void resolve_tenant(struct document *document, const struct tenant_draft 
                              draft->node);
     tenant->limits = level_limits(document, &draft->level, true);
     tenant->user_limits = level_limits(document, &draft->users, false);
-    check_allowed(document, node_find(draft->node, "models"));
+    check_model_names(document, node_find(draft->node, "models"));
     check_tags(document, node_find(draft->node, "residency"));
 }
 
@@ -297,7 +295,7 @@ static void resolve_keys(struct document *document, const struct tenant_draft *d
     table_reserve(&names, draft->keys.count);
     for (size_t i = 0; i < draft->keys.count; i++) {
         check_key(document, &keys[i], &names, hashes);
-        check_allowed(document, node_find(keys[i].node, "models"));
+        check_model_names(document, node_find(keys[i].node, "models"));
         struct key key = keys[i].key;
         key.tenant = tenant;
         key.models = keys[i].models.at;

@@ -182,6 +182,15 @@ def test_certificates_are_looked_at(tmp_path):
         assert done.returncode == 78 and words in done.stderr, done
 
 
+def test_a_rule_for_a_model_that_is_not_there(tmp_path):
+    def with_rule(*names):
+        return good(routing={"rules": [{"when": {"model": list(names)}, "use": {"model": "slow"}}]})
+
+    assert "there is no model" not in check(tmp_path, with_rule("slow", "quick", "fast-as-an-alias-has-it", "other/model", "some*")).stderr
+    done = check(tmp_path, with_rule("slwo"))
+    assert done.returncode == 0 and 'warning: there is no model "slwo"; did you mean "slow"?' in done.stderr, done
+
+
 def test_variables_and_files(tmp_path):
     secret = tmp_path / "key"
     secret.write_text("sk-from-a-file-5ecre7\n")
