@@ -249,18 +249,7 @@ static void count(struct job *job, size_t i, const struct usage *counted, int64_
     price.request = 0;
     sum->service = SERVICE_BATCH;
     seen->cost_nanos += price_cost(&price, usage) + request * calls;
-    sum->input_tokens += usage->input_tokens;
-    sum->cached_tokens += usage->cached_tokens;
-    sum->cache_write_tokens += usage->cache_write_tokens;
-    sum->cache_write_1h_tokens += usage->cache_write_1h_tokens;
-    sum->output_tokens += usage->output_tokens;
-    sum->reasoning_tokens += usage->reasoning_tokens;
-    sum->audio_input_tokens += usage->audio_input_tokens;
-    sum->audio_output_tokens += usage->audio_output_tokens;
-    sum->image_tokens += usage->image_tokens;
-    sum->image_output_tokens += usage->image_output_tokens;
-    sum->units += usage->units;
-    sum->searches += usage->searches;
+    usage_add(sum, usage);
 }
 
 /* The part that an answer's model belongs to: providers may answer with a longer name (a date), or

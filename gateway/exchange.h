@@ -342,7 +342,7 @@ struct exchange {
     size_t file_count;
     size_t held_limit;
     struct answer answer;
-    struct tap *tap; /* of RELAY_PIECES, once there is a piece; in the arena */
+    struct answer_tap *tap; /* of RELAY_PIECES, once there is a piece; in the arena */
     struct websocket *websocket;
 
     /* the ledger */

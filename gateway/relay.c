@@ -16,6 +16,7 @@
 #include "gateway/upload.h"
 #include "gateway/waits.h"
 #include "gateway/worker_inside.h"
+#include "providers/answer_tap.h"
 
 enum {
     REST_US = 2000000, /* an answer that is whole: so long its end may take to come */
@@ -250,7 +251,7 @@ static void on_end(struct upstream_call *call)
         break;
     case RELAY_PIECES:
         if (x->tap && !x->settled)
-            relay_watch_tap(x);
+            answer_tap_watch(x->tap, &x->answer);
         break;
     case RELAY_EVENTS:
         if (x->translation) {
@@ -506,7 +507,7 @@ void relay_reset(struct exchange *x)
     }
     x->bad_events = 0;
     if (x->tap)
-        tap_done(x->tap);
+        answer_tap_done(x->tap);
     x->tap = NULL;
     x->whole = (struct text){NULL, 0};
     if (x->answer.object_id)

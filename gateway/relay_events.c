@@ -8,6 +8,7 @@
 #include "gateway/resume.h"
 #include "gateway/tries.h"
 #include "gateway/worker_inside.h"
+#include "providers/answer_tap.h"
 
 enum {
     BAD_EVENTS_MAX = 16, /* that are left out; more, and the stream is broken */
@@ -45,24 +46,15 @@ bool relay_watch_whole(struct exchange *x, struct text body)
     return read || scan_is_valid(body);
 }
 
-void relay_watch_tap(struct exchange *x)
-{
-    const struct dialect *dialect = relay_dialect(x);
-    struct scan_value values[DIALECT_WANTS];
-    for (size_t i = 0; i < dialect->want_count; i++)
-        values[i] = tap_value(x->tap, i);
-    dialect->watch_body(&x->answer, values);
-}
-
 void relay_feed_tap(struct exchange *x, struct text piece)
 {
     if (x->unwatched || !relay_is_good(x))
         return;
     if (!x->tap) {
         x->tap = arena_new(&x->arena, sizeof(*x->tap));
-        tap_init(x->tap, relay_dialect(x)->wants, relay_dialect(x)->want_count);
+        answer_tap_init(x->tap, relay_dialect(x), x->call.operation);
     }
-    tap_feed(x->tap, piece);
+    answer_tap_feed(x->tap, piece);
 }
 
 /* Only of events in the dialect's own form is it known when they are complete. */

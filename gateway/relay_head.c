@@ -9,6 +9,7 @@
 #include "gateway/realtime.h"
 #include "gateway/relay_inner.h"
 #include "gateway/replay.h"
+#include "gateway/reserve.h"
 #include "gateway/resume.h"
 #include "gateway/retry_after.h"
 #include "gateway/tries.h"
@@ -246,6 +247,8 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
     relay_lend_id(x);
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
+    if (x->call.operation == OPERATION_IMAGE)
+        x->answer.pictures_due = reserve_pictures(x);
     choose_mode(x, head);
     watch_head(x, head);
     if (x->unwatched && relay_is_good(x) && (guarding_watches(x) || crossing_is_on(x))) {

@@ -60,7 +60,6 @@ bool relay_is_good(const struct exchange *x);
 /* Read the members that matter. False when it is not JSON at all. */
 bool relay_watch_whole(struct exchange *x, struct text body);
 void relay_feed_tap(struct exchange *x, struct text piece);
-void relay_watch_tap(struct exchange *x);
 /* Do guardrails look at this answer? */
 bool relay_is_guarded(struct exchange *x);
 void relay_stop_guarded(struct exchange *x);

@@ -103,6 +103,8 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
 /* Pieces that are priced one by one and booked where the answer does not say how many: images by
  * their number, speech by its characters, sound by its seconds, rankings by their searches. */
 int64_t reserve_units(const struct exchange *x);
+/* How many pictures a call may be answered with; of others, how many choices. */
+int64_t reserve_pictures(const struct exchange *x);
 
 /* Does a budget of the call's key, tenants or end user that does more than warn concern <route> (or
  * NULL)? Before anything is held, too. */

@@ -74,7 +74,7 @@ int64_t reserve_choices(const struct exchange *x)
     return x->call.choices > 0 ? x->call.choices : 1;
 }
 
-static int64_t most_choices(const struct exchange *x)
+int64_t reserve_pictures(const struct exchange *x)
 {
     if (x->call.operation == OPERATION_IMAGE && x->upload && !upload_is_whole(x->upload))
         return PICTURES_MAX; /* it may be said at the end */
@@ -94,7 +94,7 @@ int64_t reserve_picture_output(const struct exchange *x, const struct route *rou
     bool counts = x->pinned && reserve_counts_output(x->pinned);
     for (size_t i = 0; route && !x->pinned && !counts && i < route->target_count; i++)
         counts = reserve_counts_output(&route->targets[i]);
-    return counts ? ESTIMATE_PICTURE_TOKENS * most_choices(x) : 0;
+    return counts ? ESTIMATE_PICTURE_TOKENS * reserve_pictures(x) : 0;
 }
 
 /* Of one choice, where it is known; 0 = not. */
@@ -226,7 +226,7 @@ int64_t reserve_most_units(const struct exchange *x)
     if (x->call.operation == OPERATION_TRANSCRIPTION)
         return reserve_raw_bytes(x) / BYTES_PER_SECOND + 1;
     if (x->call.operation == OPERATION_IMAGE && x->upload)
-        return most_choices(x);
+        return reserve_pictures(x);
     if (x->call.operation == OPERATION_RERANK)
         return reserve_raw_bytes(x) / BYTES_PER_SEARCH + 1;
     return reserve_units(x);

@@ -32,6 +32,7 @@
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
 #include "policy/semantic.h"
+#include "providers/answer_tap.h"
 
 enum {
     SPARE_EXCHANGES = 256,
@@ -271,7 +272,7 @@ void worker_give_exchange(struct exchange *x)
     crossing_forget(x);
     capture_forget(x);
     if (x->tap)
-        tap_done(x->tap);
+        answer_tap_done(x->tap);
     worker->exchange_count--;
     atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
     if (x->seeking) {

@@ -47,6 +47,9 @@ struct usage {
     int64_t surcharge_percent; /* on all tokens, for where they had to be made */
 };
 
+/* Add the counts of <more>; the tier and the surcharge stay. */
+void usage_add(struct usage *usage, const struct usage *more);
+
 /* What kind of call it is: decides what is read from it and how its answer is watched. */
 enum operation {
     OPERATION_CHAT,

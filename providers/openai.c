@@ -201,13 +201,17 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text data)
 
 /* --------------------------------------------------------------------- events with a type */
 
-/* Opening a page and looking for words in it are such items, too, and cost nothing. */
+bool response_is_search(struct text type, struct text action)
+{
+    return text_equal(type, TEXT("web_search_call")) &&
+           (action.len == 0 || text_equal(action, TEXT("search")));
+}
+
 static bool is_search(struct text item)
 {
     struct text action = member_find(item, TEXT("action"));
-    struct text type = member_string(member_find(action, TEXT("type")));
-    return text_equal(member_string(member_find(item, TEXT("type"))), TEXT("web_search_call")) &&
-           (type.len == 0 || text_equal(type, TEXT("search")));
+    return response_is_search(member_string(member_find(item, TEXT("type"))),
+                              member_string(member_find(action, TEXT("type"))));
 }
 
 int64_t response_searches(struct text response)
@@ -256,12 +260,22 @@ static enum event_verdict end_response(struct answer *answer, struct text data, 
     return EVENT_LAST;
 }
 
+static bool is_picture_due(const struct answer *answer)
+{
+    return answer->pictures_done < answer->pictures_due;
+}
+
+/* Each of a call's pictures has an event of its own, with what it has used. */
 static enum event_verdict end_media(struct answer *answer, struct text data)
 {
+    struct usage before = answer->usage;
+    answer->usage = (struct usage){.service = before.service};
     openai_read_usage(answer, member_find(data, TEXT("usage")));
+    usage_add(&answer->usage, &before);
     note_finish(answer, TEXT("completed"));
     answer->ended = true;
-    return EVENT_LAST;
+    answer->pictures_done++;
+    return is_picture_due(answer) ? EVENT_PASS : EVENT_LAST;
 }
 
 static bool is_end_of_response(struct text type)
@@ -348,7 +362,8 @@ static enum event_verdict watch_data(struct answer *answer, const struct sse_eve
 {
     bool typed = has_types(answer->operation);
     if (text_equal(data, TEXT("[DONE]"))) {
-        bool again = typed && answer->ended; /* it came after the event that ended all */
+        /* Did it come after the event that ended all? */
+        bool again = typed && answer->ended && !is_picture_due(answer);
         answer->ended = true;
         return again ? EVENT_PASS : EVENT_LAST;
     }

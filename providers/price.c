@@ -267,6 +267,23 @@ int64_t price_expect(const struct price *price, int64_t input, int64_t cached, i
     return large_cost(price, &usage);
 }
 
+void usage_add(struct usage *usage, const struct usage *more)
+{
+    usage->input_tokens += more->input_tokens;
+    usage->cached_tokens += more->cached_tokens;
+    usage->cache_write_tokens += more->cache_write_tokens;
+    usage->cache_write_1h_tokens += more->cache_write_1h_tokens;
+    usage->output_tokens += more->output_tokens;
+    usage->reasoning_tokens += more->reasoning_tokens;
+    usage->audio_input_tokens += more->audio_input_tokens;
+    usage->audio_output_tokens += more->audio_output_tokens;
+    usage->image_tokens += more->image_tokens;
+    usage->image_output_tokens += more->image_output_tokens;
+    usage->units += more->units;
+    usage->searches += more->searches;
+    usage->told_nanos += more->told_nanos;
+}
+
 int64_t price_cost(const struct price *price, const struct usage *usage)
 {
     if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |

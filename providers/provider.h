@@ -112,7 +112,9 @@ struct answer {
         sound_tokens;  /* of sound that a stream has shown so far, as its length in base64 says */
     unsigned pictures; /* that a stream has shown something of so far */
     unsigned searches; /* of the web, that a stream has shown so far */
-    bool input_unsaid; /* <usage_seen>, and of the prompt nothing that is a count */
+    /* Of a stream of pictures: how many are to come (0 = one), and how many have come whole. */
+    int64_t pictures_due, pictures_done;
+    bool input_unsaid;               /* <usage_seen>, and of the prompt nothing that is a count */
     int64_t late_events, late_bytes; /* of content that came behind the usage that was seen */
     int64_t guessed_tokens; /* of the usage's output: by a total that does not say of what */
     char finish[32];        /* reason, cut */
@@ -135,6 +137,9 @@ static inline bool answer_has_id(const struct answer *answer)
 
 /* How often was the web searched for it, by the items of a response (OpenAI's Responses)? */
 int64_t response_searches(struct text response);
+/* Is an item of such a <type> one, whose action is of the type <action> (empty: it does not say)?
+ * Opening a page and looking for words in it are such items, too, and cost nothing. */
+bool response_is_search(struct text type, struct text action);
 
 enum event_verdict {
     EVENT_PASS,

@@ -100,7 +100,8 @@ bool scan_count(const struct scan_value *value, uint64_t max, uint64_t *count);
  * The tap. Feed it the pieces of one JSON document in order; it keeps the raw text of the wanted
  * top-level members (each at most TAP_VALUE_BYTES, longer ones are dropped and marked). Documents
  * that are no object, or not JSON, give nothing and do no harm. Skips strings and arrays with
- * vector instructions; costs well under 1 ns per byte.
+ * vector instructions; costs well under 1 ns per byte. One of them may be passed on to whoever
+ * looks into it instead: that may have any length.
  */
 enum { TAP_WANTS_MAX = 9, TAP_VALUE_BYTES = 2048 };
 
@@ -117,12 +118,25 @@ struct tap {
     char name[32];
     size_t kept[TAP_WANTS_MAX];  /* bytes kept of each */
     char *values[TAP_WANTS_MAX]; /* memory_new()ed when first needed */
+    size_t passed;               /* index of the wanted member that is passed on to <pass> */
+    void (*pass)(void *owner, struct text piece); /* NULL = none is */
+    void *owner;
 };
 
 /* <wants> at most TAP_WANTS_MAX names, each of ASCII and shorter than 32 bytes. Allocates nothing
  * yet. */
 void tap_init(struct tap *tap, const struct text *wants, size_t count);
-void tap_feed(struct tap *tap, struct text piece);
+/* The raw text of wants[i] is given to <pass>, in the pieces that it comes in; none of it is kept.
+ */
+void tap_pass(struct tap *tap, size_t i, void (*pass)(void *owner, struct text piece), void *owner);
+/* Returns how much of <piece> was looked at: less than all of it where the document ends within. */
+size_t tap_feed(struct tap *tap, struct text piece);
+/* Of a list of objects that goes by in pieces, the tap looks at one after another. True: one has
+ * ended, its values are there until the next call, and <piece> is what comes behind it. False: all
+ * of <piece> was looked at. */
+bool tap_next_item(struct tap *tap, struct text *piece);
+/* Forget what was seen, for another document. */
+void tap_again(struct tap *tap);
 /* The value kept for wants[i], or SCAN_ABSENT - also while it is not whole, when it was too long or
  * is no JSON; borrowed from the tap. */
 struct scan_value tap_value(const struct tap *tap, size_t i);

@@ -30,6 +30,21 @@ void tap_init(struct tap *tap, const struct text *wants, size_t count)
     *tap = (struct tap){.wants = wants, .count = count, .capturing = -1};
 }
 
+void tap_pass(struct tap *tap, size_t i, void (*pass)(void *owner, struct text piece), void *owner)
+{
+    tap->passed = i;
+    tap->pass = pass;
+    tap->owner = owner;
+}
+
+void tap_again(struct tap *tap)
+{
+    struct tap fresh = {.wants = tap->wants, .count = tap->count, .capturing = -1};
+    memcpy(fresh.values, tap->values, sizeof(fresh.values));
+    tap_pass(&fresh, tap->passed, tap->pass, tap->owner);
+    *tap = fresh;
+}
+
 void tap_done(struct tap *tap)
 {
     for (size_t i = 0; i < tap->count; i++)
@@ -46,6 +61,10 @@ static void keep(struct feed *f, const char *to)
     if (tap->capturing < 0)
         return;
     size_t i = (size_t)tap->capturing, len = (size_t)(to - f->from);
+    if (tap->pass && i == tap->passed) {
+        tap->pass(tap->owner, (struct text){f->from, len});
+        return;
+    }
     if (tap->too_long[i] || len > TAP_VALUE_BYTES - tap->kept[i]) {
         tap->too_long[i] = true;
         return;
@@ -254,21 +273,33 @@ static void step(struct feed *f)
     case TAP_BEHIND:
         step_mark(f, ',', TAP_NAME); /* or '}', or what is wrong: the end */
         break;
-    case TAP_OVER:
-        f->at = f->end;
+    case TAP_OVER: /* nobody steps there */
         break;
     }
 }
 
-void tap_feed(struct tap *tap, struct text piece)
+size_t tap_feed(struct tap *tap, struct text piece)
 {
     if (piece.len == 0)
-        return;
+        return 0;
     struct feed f = {tap, scan_kernel_best(), piece.at, piece.at + piece.len, piece.at};
-    while (f.at < f.end)
+    while (f.at < f.end && tap->state != TAP_OVER)
         step(&f);
     if (tap->state == TAP_INSIDE)
         keep(&f, f.end);
+    return (size_t)(f.at - piece.at);
+}
+
+bool tap_next_item(struct tap *tap, struct text *piece)
+{
+    if (tap->state == TAP_OVER)
+        tap_again(tap);
+    if (tap->state == TAP_START) { /* brackets, commas and blanks stand between them */
+        size_t begin = text_find_byte(*piece, '{');
+        *piece = text_from(*piece, begin == SIZE_MAX ? piece->len : begin);
+    }
+    *piece = text_from(*piece, tap_feed(tap, *piece));
+    return tap->state == TAP_OVER;
 }
 
 static enum scan_kind kind_of(char first)

@@ -335,3 +335,48 @@ def test_a_regions_surcharge_is_booked(upstream):
     upstream.answer = message(input_tokens=1000, output_tokens=1000, inference_geo="us")
     with gate_for(upstream, "catalog", kind="anthropic", model="claude-opus-4-6") as gate:
         assert row_of(gate, gate.post(MESSAGES, ask(inference_geo="us")))["cost_nanos"] == (1000 * 5000 + 1000 * 25000) * 11 // 10
+
+
+@pytest.mark.parametrize("kind", ["image_generation", "image_edit"])
+@pytest.mark.parametrize("usd", [None, 1])
+def test_each_picture_of_a_stream_is_booked(upstream, kind, usd):
+    """Each of several has an event of its own that says what it used."""
+    def answer(call):
+        call.begin_stream()
+        for i in range(3):
+            call.chunk(typed(f"{kind}.partial_image", partial_image_index=0, b64_json="AA"))
+            call.chunk(typed(f"{kind}.completed", b64_json="AA", usage={"input_tokens": 50 if i == 0 else 10, "output_tokens": 1000 + i, "total_tokens": 1050 + i,
+                                                                        "input_tokens_details": {"text_tokens": 50, "image_tokens": 4}}))
+        call.end_stream()
+    upstream.answer = answer
+    with gate_for(upstream, {**TEXT, "image_output": 10}, usd=usd) as gate:
+        answered = gate.post(PICTURES, {"model": "fast", "prompt": "x", "n": 3, "stream": True})
+        row = row_of(gate, answered)
+        assert answered.body.count(b".completed\n") == 3
+        assert (row["outcome"], row["input_tokens"], row["output_tokens"], row["image_output_tokens"]) == ("complete", 70, 3003, 3003), row
+        assert row["cost_nanos"] == 70 * 1000 + 3003 * 10000
+
+
+LARGE = "x" * 400_000
+SEARCHED = [{"type": "web_search_call", "id": f"ws{i}", "action": {"type": kind, "sources": [{"url": "{[\"}" * size}]}}
+            for i, (kind, size) in enumerate((("search", 1), ("open_page", 2), ("search", 2000), ("find_in_page", 0)))]
+SAID = {"type": "message", "id": "m", "content": [{"type": "output_text", "text": LARGE + '{"type": "web_search_call"}'}]}
+
+
+@pytest.mark.parametrize("usd", [None, 1])
+@pytest.mark.parametrize("output", [[*SEARCHED, SAID], [SAID, *SEARCHED], [SEARCHED[0], SAID, SEARCHED[2]]])
+def test_searches_of_a_large_response_are_counted_as_it_passes(upstream, output, usd):
+    upstream.answer = answers(id="resp_1", object="response", status="completed", output=output, usage={"input_tokens": 10, "output_tokens": 5, "total_tokens": 15})
+    with gate_for(upstream, {**TEXT, "search": 0.01}, usd=usd) as gate:
+        row = row_of(gate, gate.post(RESPONSES, {"model": "fast", "input": "x", "max_output_tokens": 10, "tools": [{"type": "web_search"}]}))
+        assert (row["searches"], row["cost_nanos"]) == (2, 10 * 1000 + 5 * 4000 + 20_000_000), row
+
+
+def test_queries_of_a_large_answer_of_geminis_are_counted_as_it_passes(upstream):
+    picture = {"inlineData": {"mimeType": "image/png", "data": "A" * 400_000}}
+    grounding = {"searchEntryPoint": {"renderedContent": "<div>" * 1000}, "webSearchQueries": ["a", "b"]}
+    upstream.answer = answers(candidates=[{"content": {"role": "model", "parts": [picture]}, "finishReason": "STOP", "groundingMetadata": grounding}],
+                              usageMetadata={"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15})
+    with gate_for(upstream, {**TEXT, "search": 0.014}, kind="gemini") as gate:
+        row = row_of(gate, gate.post(GEMINI, {"contents": [{"role": "user", "parts": [{"text": "x"}]}], "tools": [{"google_search": {}}]}))
+        assert (row["searches"], row["cost_nanos"]) == (2, 10 * 1000 + 5 * 4000 + 28_000_000), row

@@ -213,6 +213,54 @@ static void every_instruction_set_skips_alike(void **state)
     }
 }
 
+static char passed[256];
+
+static void add_passed(void *owner, struct text piece)
+{
+    size_t len = strlen(passed);
+    assert_ptr_equal(owner, &tap);
+    assert_true(len + piece.len < sizeof(passed));
+    memcpy(passed + len, piece.at, piece.len);
+    passed[len + piece.len] = '\0';
+}
+
+static void a_value_can_be_passed_on_at_any_cut(void **state)
+{
+    (void)state;
+    const struct text json = TEXT("{\"n\": 1, \"usage\" : [{\"a\": \"]}\"}, 2] , \"id\": \"x\"} {");
+    for (size_t cut = 1; cut <= json.len; cut++) {
+        passed[0] = '\0';
+        tap_done(&tap);
+        tap_init(&tap, wants, WANTS);
+        tap_pass(&tap, USAGE, add_passed, &tap);
+        for (struct text rest = json; rest.len > 0; rest = text_from(rest, cut))
+            tap_feed(&tap, text_head(rest, cut));
+        assert_string_equal(passed, "[{\"a\": \"]}\"}, 2]");
+        assert_value(USAGE, SCAN_ABSENT, "");
+        assert_value(ID, SCAN_STRING, "\"x\"");
+    }
+}
+
+static void items_of_a_list_are_looked_at_one_by_one(void **state)
+{
+    (void)state;
+    const struct text json =
+        TEXT("[ {\"n\": 1, \"id\": \"a\"},{}, {\"x\": {\"n\": \"}{\"}},\n{\"n\":4 }, {\"n\": 5");
+    static const char *const found[] = {"1", "", "", "4"};
+    for (size_t cut = 1; cut <= json.len; cut++) {
+        size_t items = 0;
+        tap_done(&tap);
+        tap_init(&tap, wants, WANTS);
+        for (struct text rest = json; rest.len > 0; rest = text_from(rest, cut))
+            for (struct text piece = text_head(rest, cut); tap_next_item(&tap, &piece); items++) {
+                assert_true(items < 4);
+                assert_value(N, *found[items] ? SCAN_NUMBER : SCAN_ABSENT, found[items]);
+                assert_value(ID, items ? SCAN_ABSENT : SCAN_STRING, items ? "" : "\"a\"");
+            }
+        assert_int_equal(items, 4);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +273,8 @@ int main(void)
         cmocka_unit_test_teardown(what_is_no_json_gives_nothing, clear),
         cmocka_unit_test_teardown(long_values_are_dropped_and_marked, clear),
         cmocka_unit_test_teardown(too_deep_is_no_document, clear),
+        cmocka_unit_test_teardown(a_value_can_be_passed_on_at_any_cut, clear),
+        cmocka_unit_test_teardown(items_of_a_list_are_looked_at_one_by_one, clear),
         cmocka_unit_test(every_instruction_set_skips_alike),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
