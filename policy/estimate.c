@@ -119,7 +119,7 @@ int64_t estimate_added(struct text provider_type, struct text model)
     return 0;
 }
 
-static int64_t input_bound(const struct estimate_facts *facts)
+static int64_t message_bound(const struct estimate_facts *facts)
 {
     int64_t context = facts->context_tokens > 0 ? facts->context_tokens : UNKNOWN_CONTEXT_TOKENS;
     int64_t bound = facts->body_bytes - facts->media_bytes;
@@ -129,6 +129,21 @@ static int64_t input_bound(const struct estimate_facts *facts)
     if (facts->refers)
         bound = sum(bound, context);
     return sum(bound, times(facts->rounds, context));
+}
+
+/* Anthropic sums up nothing shorter (docs.claude.com, "Compaction", "trigger"). */
+enum { COMPACTED_LEAST_TOKENS = 50000 };
+
+static bool may_compact(const struct estimate_facts *facts)
+{
+    return facts->compacts && message_bound(facts) >= COMPACTED_LEAST_TOKENS;
+}
+
+/* What is summed up is read for that, and paid for beside the message. */
+static int64_t input_bound(const struct estimate_facts *facts)
+{
+    int64_t bound = message_bound(facts);
+    return may_compact(facts) ? sum(bound, bound) : bound;
 }
 
 /* -------------------------------------------------------------------------------- output */
@@ -227,7 +242,7 @@ void estimate_make(struct estimates *estimates, const struct estimate_facts *fac
     out->input_bound = input_bound(facts);
     out->input_mean = whole(input, out->input_bound);
     out->input_likely = whole(input * (above > 1 ? above : 1), out->input_bound);
-    out->output_bound = times(most, choices);
+    out->output_bound = times(may_compact(facts) ? sum(most, most) : most, choices);
     out->output_likely = times(whole(likely, most), choices);
     out->output_mean = times(whole(mean, most), choices);
     if (out->output_mean > out->output_likely)

@@ -70,6 +70,7 @@ struct estimate_facts {
     uint64_t shape;            /* of what calls of one application share: tools, system, schema */
     uint64_t thread;           /* the same with the first messages: a conversation */
     bool has_tools;            /* of any kind */
+    bool compacts;             /* what was said before may be summed up first */
     bool keeps_hour;           /* something is to be cached for an hour */
     bool refers;               /* to something outside of the body */
 };

@@ -464,6 +464,8 @@ static void see_type(struct walk *walk, struct text inside)
         level->searches = true;
     if (level->type == NAME_REFERENCE_TYPE)
         walk->facts->refers = true;
+    if (walk->levels[1].key == NAME_MANAGEMENT && text_starts(inside, TEXT("compact_")))
+        walk->facts->compacts = true;
     if (level->area == AREA_TEXTS && (type == NAME_TURN || type == NAME_CLIENT_TOOL))
         walk->facts->turns++;
     if (level->area == AREA_TEXTS && type == NAME_FILE)
@@ -716,6 +718,7 @@ static int64_t rounds_of(const struct walk *walk)
 
 static void begin_facts(struct estimate_facts *facts)
 {
+    facts->compacts = false;
     facts->media_count = facts->media_bytes = facts->media_tokens = facts->rounds = 0;
     facts->pictures = facts->sounds = 0;
     facts->tool_tokens = facts->messages = facts->turns = facts->tools = 0;

@@ -117,6 +117,7 @@ static const struct named keys[] = {
     {TEXT("response_schema"), NAME_ANSWER_SCHEMA},
     {TEXT("responseJsonSchema"), NAME_ANSWER_SCHEMA},
     {TEXT("inference_geo"), NAME_REGION},
+    {TEXT("context_management"), NAME_MANAGEMENT},
     {TEXT("ttl"), NAME_KEEPS},
     {TEXT("max_uses"), NAME_MAX_USES},
     {TEXT("max_tool_calls"), NAME_MAX_CALLS},

@@ -28,6 +28,7 @@ enum name {
     NAME_THOUGHT, /* true: what is in this object was thought in an earlier turn */
     NAME_SERVER_TOOL,
     NAME_REGION,
+    NAME_MANAGEMENT,  /* of the context */
     NAME_KEEPS,       /* how long something is to be cached */
     NAME_SEARCH_TOOL, /* the same, and it searches */
     NAME_MAX_USES,

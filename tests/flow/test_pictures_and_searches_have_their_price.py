@@ -98,6 +98,14 @@ def test_a_compaction_is_paid_for_beside_the_message(upstream):
         assert (row["input_tokens"], row["output_tokens"]) == (180100, 3505)
 
 
+
+@pytest.mark.parametrize("edit, size, status", [("compact_20260112", 60_000, 429), ("clear_tool_uses_20250919", 60_000, 200), ("compact_20260112", 40_000, 200)])
+def test_a_compaction_is_held_for_where_it_may_come(upstream, edit, size, status):
+    upstream.answer = message()
+    with gate_for(upstream, TEXT, kind="anthropic", usd="0.08") as gate:  # 60,000 tokens once, not twice
+        answer = gate.post(MESSAGES, ask(messages=[{"role": "user", "content": "x" * size}], context_management={"edits": [{"type": edit}]}))
+        assert answer.status == status, answer.body
+
 def test_searches_are_held_and_booked(upstream):
     upstream.answer = message(server_tool_use={"web_search_requests": 5})
     price = {"input": 0, "output": 0, "search": 0.01}
