@@ -10,7 +10,7 @@ import time
 import pytest
 from harness import (
     KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Mock, Sluice, chat_body, config_for, eventually, merged, model_for,
-    request_bytes, sha256_hash,
+    provider_for, request_bytes, sha256_hash,
 )
 from redis_servers import Redis
 from replicas import Fleet, key_of, shared
@@ -444,6 +444,15 @@ def output_of(*usages, model="upstream-model-2024-05-13"):
 
 def tokens(prompt, completion, **more):
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **more}
+
+
+@pytest.mark.parametrize("kind, cost", [("openrouter", 1_500_000_000), ("openai", 2 * (1000 * INPUT + 10 * OUTPUT))])
+def test_what_each_answer_says_that_it_costs_is_booked_where_it_is_more(upstream, provider, kind, cost):
+    with gate_for(upstream, tenant(), providers=[provider_for(upstream, type=kind)], poll="1s") as gate:
+        name = submit(gate, body_of(), body_of()).json["id"]
+        provider.end(name, output=output_of(tokens(1000, 10, cost=0.75), tokens(1000, 10, cost=0.75)))
+        row, = booked(gate, name)
+        assert (row["cost_nanos"], row["input_tokens"]) == (cost, 2000), row
 
 
 def test_it_is_booked_when_its_client_sees_that_it_has_ended(upstream, provider):
