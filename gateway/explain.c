@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/explain.h"
 
+#include <stdio.h>
+
 #include "gateway/admin_inside.h"
 #include "gateway/admission.h"
 #include "gateway/anonymous.h"
@@ -36,6 +38,29 @@ static bool read_name(struct asking *asking, const char *name, struct text *to)
     return false;
 }
 
+/* What is not known would otherwise look as if it had been minded. A body without "body" is the
+ * call itself, whose members are its dialect's. */
+static bool check_members(struct asking *asking)
+{
+    static const char *const known[] = {"body", "headers", "path", "tenant", "key"};
+    void *at = NULL;
+    struct text name;
+    const struct json *value;
+    while (json_next(asking->root, &at, &name, &value)) {
+        bool is_known = false;
+        char field[64];
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+            is_known |= text_equal(name, text_of(known[i]));
+        if (is_known)
+            continue;
+        snprintf(field, sizeof field, "%.*s", TEXT_ARGS(text_head(name, sizeof field - 1)));
+        admin_field_problem(asking->call, 400, field,
+                            TEXT("there is no such member: body, headers, path, tenant, key"));
+        return false;
+    }
+    return true;
+}
+
 static bool read_question(struct asking *asking)
 {
     struct json_problem problem;
@@ -49,6 +74,8 @@ static bool read_question(struct asking *asking)
     asking->body = document;
     if (!json_member(asking->root, "body"))
         return true; /* the call's own */
+    if (!check_members(asking))
+        return false;
     asking->body = member_find(document, TEXT("body"));
     asking->headers = json_member(asking->root, "headers");
     return read_name(asking, "path", &asking->path) &&

@@ -272,6 +272,11 @@ def explain(gate, body, **more):
     return answer.status, json.loads(answer.body)
 
 
+def test_explain_refuses_what_it_does_not_know(gate):
+    status, said = explain(gate, {"model": "fast"}, tenant="acme", tenat="globex")
+    assert status == 400 and said["field"] == "tenat", said
+
+
 CASES = [
     ({"model": "fast"}, {}, KEY_ACME, "acme", "main"),
     ({"model": "fast"}, {"x-region": "eu-9"}, KEY_ACME, "acme", "main"),
