@@ -187,12 +187,21 @@ static void note_start(struct deploy_desk *desk, struct text deployment, struct 
     }
 }
 
+/* A server that ended may come again by itself; a deployment that was given up or rolled back wants
+ * somebody to look. */
+static enum log_level level_of(const char *replica, const char *reason)
+{
+    if (!deployment_event_is_failure(reason))
+        return LOG_INFO;
+    return replica && *replica ? LOG_WARN : LOG_ERROR;
+}
+
 /* Its loop is not to be called from within; what it says is read. */
 static void on_event(void *with, struct text deployment, const char *replica, const char *reason,
                      const char *words)
 {
     struct deploy_desk *desk = with;
-    log_line(LOG_INFO, "deployment", "%.*s%s%s: %s%s%s", TEXT_ARGS(deployment),
+    log_line(level_of(replica, reason), "deployment", "%.*s%s%s: %s%s%s", TEXT_ARGS(deployment),
              replica && *replica ? " " : "", replica ? replica : "", reason,
              words && *words ? ": " : "", words ? words : "");
     note_start(desk, deployment, text_of(replica ? replica : ""), reason);

@@ -138,6 +138,8 @@ struct deployment_event {
     int64_t at_us; /* wall clock */
     char replica[SPEC_NAME_MAX + 24], reason[FLEET_REASON_MAX], words[FLEET_WORDS_MAX];
 };
+/* Does <reason>, of an event, say that a server failed? Any thread. */
+bool deployment_event_is_failure(const char *reason);
 size_t deployments_events(struct deployments *deployments, struct text name, uint64_t after,
                           struct deployment_event *into, size_t max);
 

@@ -75,6 +75,24 @@ void story_line(struct story *story, const char *replica, struct text line)
         drop_line(story);
 }
 
+/* One word, and behind a colon which of its kind. */
+bool deployment_event_is_failure(const char *reason)
+{
+    static const char *const words[] = {"exit",        "signal",   "oom_killed", "launch_failed",
+                                        "rolled_back", "bad_spec", "too_large",  "lost"};
+    static const char *const ends[] = {"_failed", "_missing", "_timeout"};
+    struct text word = text_head(text_of(reason), text_find_byte(text_of(reason), ':'));
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (text_equal(word, text_of(words[i])))
+            return true;
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        struct text end = text_of(ends[i]);
+        if (word.len > end.len && text_equal(text_from(word, word.len - end.len), end))
+            return true;
+    }
+    return false;
+}
+
 void story_event(struct story *story, const char *replica, const char *reason, const char *words)
 {
     struct happening *one = memory_new(sizeof(*one));

@@ -230,7 +230,8 @@ void deployment_fail(struct fleet *fleet, struct fleet_deployment *deployment, c
         if (one->r.revision == deployment->stable.number && replica_counts(one) && !one->was_ready)
             replica_retire(fleet, one, reason, now_us);
     }
-    fleet_event(fleet, deployment, 0, reason, "");
+    const struct replica *why = witness(deployment);
+    fleet_event(fleet, deployment, 0, reason, why ? why->r.words : "");
     if (deployment_serving(deployment) == 0)
         fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), reason);
 }

@@ -291,7 +291,7 @@ int64_t place_rate(const struct fleet_node *node, const struct resources *reserv
 
 static void wait_because(struct replica *one, const char *reason)
 {
-    if (strcmp(one->r.reason, reason) != 0)
+    if (reason != one->r.reason && strcmp(one->r.reason, reason) != 0)
         snprintf(one->r.reason, sizeof(one->r.reason), "%s", reason);
 }
 
@@ -315,6 +315,26 @@ static bool use_promise(struct fleet *fleet, struct replica *one, uint64_t now_u
         return true;
     place_unpromise(fleet, one);
     return false;
+}
+
+/* Is there a node that could have it, if only it had room? */
+static bool has_usable_node(const struct fleet *fleet, const struct replica *one,
+                            const struct resources *need)
+{
+    for (size_t i = 0; i < fleet->node_count; i++)
+        if (fleet->nodes[i].usable && place_fits(&fleet->nodes[i], one->r.spec, need))
+            return true;
+    return false;
+}
+
+/* What has failed before says so for as long as it is not tried again: that others have taken its
+ * room since is not what is wrong with it. */
+static const char *why_it_waits(const struct fleet *fleet, const struct replica *one,
+                                const struct resources *need)
+{
+    if (one->crashes > 0 && one->r.reason[0])
+        return one->r.reason;
+    return has_usable_node(fleet, one, need) ? "no_room" : "node_away";
 }
 
 /* Nobody can make room: who waits as long as a call may wait is told. */
@@ -348,7 +368,7 @@ static void place_one(struct fleet *fleet, struct replica *one, uint64_t now_us)
         return;
     }
     if (!evict_for(fleet, one, &need, now_us))
-        no_room(fleet, one, "no_room", now_us);
+        no_room(fleet, one, why_it_waits(fleet, one, &need), now_us);
 }
 
 static bool comes_before(const struct replica *a, const struct replica *b)

@@ -77,6 +77,14 @@ static void set_open(struct fleet *fleet, struct replica *one, bool open)
         fleet->hands.close(fleet->hands.with, &one->r);
 }
 
+/* Why it ended stays its reason until it runs again, and is told once. */
+static const char *news_of(const struct replica *one)
+{
+    if (one->crashes > 0 && one->r.state == REPLICA_PENDING)
+        return "tried_again";
+    return one->crashes > 0 && one->r.state == REPLICA_LAUNCHING ? "launching" : one->r.reason;
+}
+
 /* <reason> NULL = it stays the same. */
 void replica_move(struct fleet *fleet, struct replica *one, enum replica_state to, uint64_t due_us,
                   const char *reason, uint64_t now_us)
@@ -96,7 +104,7 @@ void replica_move(struct fleet *fleet, struct replica *one, enum replica_state t
         place_release(fleet, one);
     if (to != REPLICA_PENDING)
         place_unpromise(fleet, one);
-    fleet_event(fleet, one->of, one->r.number, one->r.reason, one->r.words);
+    fleet_event(fleet, one->of, one->r.number, news_of(one), one->r.words);
 }
 
 struct replica *replica_new(struct fleet *fleet, struct fleet_deployment *deployment,

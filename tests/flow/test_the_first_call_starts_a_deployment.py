@@ -49,6 +49,8 @@ def gate():
         server_for("busy", "--first-ms", 700, scaling={"parallel": 1}, hold={"policy": "reject"}),
         server_for("lazy", "--load-ms", 60000, hold={"policy": "fallback"}, attach_to=[{"model": "mixed", "priority": 1}]),
         server_for("broken", "--exit-at-once", 1, "--exit-code", 3, restart={"max_restarts": 1, "backoff": "50ms"}),
+        {**server_for("wordy", restart={"max_restarts": 1, "backoff": "50ms"}),
+         "command": ["/bin/sh", "-c", "echo no such model file; exit 3", "{port}"]},
         {**server_for("absent"), "command": ["/nowhere/to/be/found", "{port}"]},
         server_for("leaving", "--load-ms", 2000),
     ]
@@ -133,6 +135,19 @@ def test_a_server_that_cannot_start_fails_those_who_wait(gate):
         assert answer.status == 503 and "broken" in answer.error["message"], answer
     shown = Desk(gate).until("failed", "broken")
     assert shown["restarts"] <= 2, shown
+
+
+def test_a_failed_start_is_a_warning_and_giving_up_an_error(gate):
+    gate.chat("wordy", options={"timeout": 60})
+    Desk(gate).until("failed", "wordy")
+
+    def told(level):
+        return [line for line in gate.log_lines() if line["level"] == level and "wordy" in line["msg"]]
+
+    eventually(lambda: told("error"), what="it was given up")
+    assert any("launch_failed:exit:3" in line["msg"] and "no such model file" in line["msg"] for line in told("error")), told("error")
+    ends = [line for line in told("warn") if ": exit:3: " in line["msg"] and "no such model file" in line["msg"]]
+    assert len(ends) == 2, told("warn")  # one for each start
 
 
 def test_a_program_that_is_not_there_is_said_at_once(gate):

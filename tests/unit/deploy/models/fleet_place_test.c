@@ -129,6 +129,22 @@ static void who_is_pinned_or_ranks_higher_stays(void **state)
     world_end();
 }
 
+static void a_node_that_is_away_is_not_a_want_of_room(void **state)
+{
+    (void)state;
+    world_new(6);
+    world_node("local", 10, 0);
+    struct model *model = ready_model("model", 8);
+    world_configure();
+    world.usable[0] = false;
+    fleet_node(world.fleet, 0, false, world.now_us);
+    wake(model);
+    world_run(60 * SECOND_US);
+    assert_string_equal(model->last_why, "node_away");
+    world_shut(60 * SECOND_US);
+    world_end();
+}
+
 /* Two with room for one, both asked all the time. */
 static void two_take_turns_and_lose_nothing(void **state)
 {
@@ -415,6 +431,7 @@ int main(void)
         cmocka_unit_test(what_fits_nowhere_fails_at_once_with_a_reason),
         cmocka_unit_test(the_one_that_costs_least_makes_room_and_no_more),
         cmocka_unit_test(who_is_pinned_or_ranks_higher_stays),
+        cmocka_unit_test(a_node_that_is_away_is_not_a_want_of_room),
         cmocka_unit_test(two_take_turns_and_lose_nothing),
         cmocka_unit_test(crashes_are_tried_again_later_each_time_and_then_given_up),
         cmocka_unit_test(a_reason_that_is_final_is_not_tried_again),
