@@ -224,6 +224,13 @@ static void add_by_mime(struct walk *walk, struct level *level)
     walk->sixteenths -= level->data_sixteenths;
 }
 
+/* What is kept elsewhere may be as long as fits (NAME_REFERS); what it is, is said here. */
+static void note_elsewhere(struct walk *walk, const struct level *level)
+{
+    walk->facts->pictures += level->mime == MIME_PICTURE;
+    walk->facts->sounds += level->mime == MIME_SOUND;
+}
+
 /* A value that is a data: URL or the address of something. */
 static void see_url(struct level *level, struct text inside)
 {
@@ -279,6 +286,8 @@ static void end_part(struct walk *walk, struct level *level, struct level *above
             walk->facts->refers = true; /* it may be as long as fits */
         else if (has_data)
             add_by_mime(walk, level);
+        else
+            note_elsewhere(walk, level);
         above->took = true;
     } else if (level->type == NAME_PICTURE) {
         add_picture(walk, level->data_bytes);
@@ -287,6 +296,8 @@ static void end_part(struct walk *walk, struct level *level, struct level *above
         if (!has_data)
             level->mime = MIME_OTHER;
         add_by_mime(walk, level);
+    } else if (level->holder == NAME_URL && !in_source) { /* "file_data" of Gemini's */
+        note_elsewhere(walk, level);
     } else if (in_source && !above->is_array) { /* "source", "file", "image_url": of a part */
         above->data_bytes += level->data_bytes;
         above->data_sixteenths += level->data_sixteenths;
@@ -343,6 +354,7 @@ static enum area area_of(enum name key)
     case NAME_TOOLS:
         return AREA_TOOLS;
     case NAME_SCHEMA:
+    case NAME_FORMAT:
         return AREA_SCHEMA;
     default:
         return AREA_NONE;
@@ -357,6 +369,8 @@ static void see_key(struct walk *walk, struct text inside)
     if (level->key == NAME_IMAGE)
         level->key =
             walk->depth == 3 && walk->levels[1].key == NAME_INPUT ? NAME_PICTURE : NAME_OTHER;
+    if (level->key == NAME_FORMAT && walk->depth > 1)
+        level->key = NAME_MIME;
     if (walk->depth != 1)
         return;
     level->area = (unsigned char)area_of((enum name)level->key);
@@ -403,6 +417,8 @@ static void see_something(struct walk *walk, char first)
         walk->facts->kind |= ESTIMATE_CITES;
     if (level->key == NAME_THOUGHT && first == 't')
         level->thought = true;
+    if (level->key == NAME_FORMAT && first == '{') /* a schema, however small */
+        walk->schema_objects += SCHEMA_OBJECTS_LEAST;
     if (is_elsewhere(walk, (enum name)level->key, first))
         walk->facts->refers = true;
     if (level->key == NAME_SERVER_TOOL || level->key == NAME_SEARCH_TOOL)
@@ -509,12 +525,24 @@ static void see_manner(struct walk *walk, struct level *level, struct text insid
         walk->facts->surcharge_percent = text_equal(inside, TEXT("us")) ? REGION_PERCENT : 0;
 }
 
+/* Ollama's pictures are members of a message, or stand beside the prompt. */
+static bool is_listed_picture(const struct walk *walk)
+{
+    const struct level *level = &walk->levels[walk->depth];
+    return level->is_array && level->key == NAME_IMAGES && !level->opaque &&
+           (walk->depth == 2 || (walk->depth == 4 && walk->levels[1].key == NAME_TEXTS));
+}
+
 static void see_string(struct walk *walk, struct text inside)
 {
     struct level *level = &walk->levels[walk->depth];
     int64_t said = see_said(walk, inside);
     if (walk->levels[1].key == NAME_CHOICE || walk->levels[1].key == NAME_THINKING)
         see_setting(walk, inside);
+    if (is_listed_picture(walk)) {
+        add_picture(walk, (int64_t)inside.len);
+        walk->sixteenths -= said;
+    }
     if (level->is_array || level->opaque)
         return;
     if (level->key == NAME_TYPE) {

@@ -11,6 +11,7 @@ enum name {
     NAME_OTHER,
     NAME_TYPE,
     NAME_MIME,   /* media_type, mimeType, mime_type, format */
+    NAME_FORMAT, /* top: Ollama's schema of the answer; below: NAME_MIME */
     NAME_DATA,   /* what may be base64 */
     NAME_URL,    /* of a picture or a file; may be a data: URL */
     NAME_OPAQUE, /* the client's own structures below */
@@ -35,9 +36,10 @@ enum name {
     NAME_MAX_CALLS,
     NAME_PICTURE, /* key or type */
     NAME_IMAGE,   /* a picture, where it is what is embedded */
+    NAME_IMAGES,  /* Ollama's: a list of base64 */
     NAME_SOUND,
     NAME_FILE,
-    NAME_INLINE, /* inlineData */
+    NAME_INLINE, /* inlineData, and fileData, which is elsewhere */
     NAME_REFERENCE_TYPE,
     NAME_CLIENT_TOOL,
     NAME_BUILT_IN_TOOL,

@@ -76,6 +76,8 @@ def configure(up, broken):
         {"name": "us-only", "targets": [target("us", tags=["us"])]},
         {"name": "able", "targets": [target("blind", capabilities=["chat", "tools"]),
                                      target("sees", priority=2, capabilities=["chat", "vision", "audio"])]},
+        {"name": "seen", "targets": [target("seen-1", capabilities=["chat"]),
+                                     target("seen-2", priority=2, capabilities=["chat", "vision", "json_schema"])]},
         {"name": "short", "targets": [target("s-short", context_window=200),
                                       target("s-long", priority=2, context_window=100000)]},
         {"name": "tiny", "policy": "to-large", "targets": [target("tiny", context_window=100)]},
@@ -197,6 +199,31 @@ def test_a_target_that_cannot_is_left_out(gate):
     assert target_of(gate.chat("able", tools=TOOL)) == "blind"
     refused = gate.chat("able", messages=PICTURE, tools=TOOL)
     assert refused.status == 400 and b"takes pictures" in refused.body, refused.body
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+OF_OTHER_DIALECTS = [
+    ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}]}]}),
+    ("/v1/responses", {"input": [{"role": "user", "content": [
+        {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo="}]}]}),
+    ("/v1beta/models/seen:generateContent", {"contents": [{"role": "user", "parts": [
+        {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}]}]}),
+    ("/v1beta/models/seen:generateContent", {"contents": [{"role": "user", "parts": [
+        {"fileData": {"mimeType": "image/png", "fileUri": "https://example.com/a.png"}}]}]}),
+    ("/api/chat", {"stream": False, "messages": [{"role": "user", "content": "x", "images": ["iVBORw0KGgo="]}]}),
+    ("/api/generate", {"stream": False, "prompt": "x", "images": ["iVBORw0KGgo="]}),
+    ("/api/chat", {"stream": False, "messages": [{"role": "user", "content": "x"}], "format": SCHEMA}),
+]
+
+
+@pytest.mark.parametrize("case", range(len(OF_OTHER_DIALECTS)))
+def test_what_is_needed_is_seen_in_every_dialect(gate, case):
+    path, body = OF_OTHER_DIALECTS[case]
+    answer = gate.post(path, body if "v1beta" in path else {"model": "seen", **body})
+    assert answer.header("x-sluice-target") == "seen-2", (answer.status, answer.body)
+    _, said = explain(gate, {"model": "seen", **body}, path=path, tenant="acme", key="main")
+    assert said["choice"] == "seen-2", said
 
 
 def test_a_prompt_goes_to_a_window_it_fits(gate):

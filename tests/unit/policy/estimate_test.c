@@ -78,6 +78,9 @@ static void finds_pictures_in_every_dialect(void **state)
         "{\"messages\":[{\"content\":[{\"type\":\"tool_result\",\"content\":[{\"type\":\"image\","
         "\"source\":{\"type\":\"base64\",\"media_type\":\"image/png\",\"data\":"
         "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}]}]}]}",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"images\":"
+        "[\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"]}]}",
+        "{\"prompt\":\"a\",\"images\":[\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"]}",
     };
     for (size_t i = 0; i < sizeof(bodies) / sizeof(*bodies); i++) {
         struct estimate_facts facts = look(bodies[i]);
@@ -122,6 +125,9 @@ static void takes_nothing_else_for_a_picture(void **state)
     (void)state;
     static const char *const bodies[] = {
         "{\"messages\":[{\"content\":\"data:image/png;base64,AAAA\"}]}",
+        "{\"messages\":[{\"content\":[{\"type\":\"text\",\"images\":[\"AAAA\"]}]}]}",
+        "{\"messages\":[{\"tool_calls\":[{\"function\":{\"arguments\":{\"images\":[\"A\"]}}}]}]}",
+        "{\"messages\":[],\"images\":[],\"x\":{\"images\":[\"AAAA\"]}}",
         "{\"messages\":[{\"content\":[{\"type\":\"text\",\"text\":\"data:image/png;base64,AAAA\"}]}"
         "]}",
         "{\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"type\":\"image\","
@@ -166,6 +172,25 @@ static void sees_pictures_among_what_is_embedded(void **state)
     facts = look("{\"documents\":[{\"image\":\"https://e/"
                  "x\"}],\"input\":[{\"arguments\":{\"image\":\"a\"}}]}");
     assert_int_equal(facts.pictures, 0);
+}
+
+static void says_what_is_elsewhere(void **state)
+{
+    (void)state;
+    struct estimate_facts facts = look("{\"contents\":[{\"parts\":[{\"fileData\":{\"fileUri\":"
+                                       "\"https://e/x\",\"mimeType\":\"image/png\"}}]}]}");
+    assert_true(facts.refers && facts.pictures == 1 && facts.sounds == 0);
+    facts = look("{\"contents\":[{\"parts\":[{\"file_data\":{\"mime_type\":\"audio/wav\","
+                 "\"file_uri\":\"https://e/x\"}}]}]}");
+    assert_true(facts.refers && facts.pictures == 0 && facts.sounds == 1);
+}
+
+static void knows_a_schema_of_ollamas(void **state)
+{
+    (void)state;
+    assert_true(look("{\"prompt\":\"a\",\"format\":{\"type\":\"object\"}}").kind & ESTIMATE_SCHEMA);
+    assert_false(look("{\"prompt\":\"a\",\"format\":\"json\"}").kind & ESTIMATE_SCHEMA);
+    assert_false(look("{\"prompt\":\"a\",\"format\":null}").kind & ESTIMATE_SCHEMA);
 }
 
 static void knows_what_is_elsewhere(void **state)
@@ -645,6 +670,8 @@ int main(void)
         cmocka_unit_test(takes_nothing_else_for_a_picture),
         cmocka_unit_test(sound_costs_by_its_length),
         cmocka_unit_test(sees_pictures_among_what_is_embedded),
+        cmocka_unit_test(says_what_is_elsewhere),
+        cmocka_unit_test(knows_a_schema_of_ollamas),
         cmocka_unit_test(knows_what_is_elsewhere),
         cmocka_unit_test(counts_rounds_of_the_providers_own_tools),
         cmocka_unit_test(searches_are_bounded),
