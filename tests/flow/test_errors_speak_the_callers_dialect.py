@@ -98,6 +98,17 @@ def test_anthropic_paths(gate, upstream, path):
     assert not upstream.calls
 
 
+@pytest.mark.parametrize(("method", "path", "status"), [
+    ("GET", "/v1/nothing", 404), ("POST", "/v1/skills", 404), ("POST", "/v1/models", 405), ("POST", "/v1/chat/nothing", 404)])
+def test_a_path_that_is_not_there_is_told_in_anthropics_words(gate, method, path, status):
+    fields = [("x-api-key", KEY_ACME), ("anthropic-version", "2023-06-01"), JSON]
+    with gate.connect() as client:
+        answer = client.send(raw(method, path, fields, b"{}")).read_response()
+    kind = {404: "not_found_error", 405: "invalid_request_error"}[status]
+    assert answer.status == status and answer.json["type"] == "error" and answer.error["type"] == kind, answer
+    assert path in answer.error["message"] and answer.json["request_id"] == answer.header("request-id")
+
+
 GEMINI = [f"{prefix}/v1beta/models/gemini-2.5-pro:{verb}" for prefix in ("", "/gemini", "/genai")
           for verb in ("generateContent", "streamGenerateContent", "countTokens", "embedContent")]
 
