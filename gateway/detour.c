@@ -2,6 +2,7 @@
 #include "gateway/detour.h"
 
 #include "gateway/reserve.h"
+#include "gateway/tries.h"
 #include "gateway/worker_inside.h"
 
 /* What a name in the policy's list stands for: a model's targets, or one of them. */
@@ -31,29 +32,30 @@ static bool find_place(const struct config *config, struct text name, struct pla
     return find_target(config, name, place);
 }
 
-/* Not where the call comes from: those were tried. */
-static bool is_of_use(const struct exchange *x, const struct place *place)
+/* Not where the call comes from: those were tried. One that rests is of use, but not <well>. */
+static const struct target *find_use(const struct exchange *x, const struct place *place, bool well)
 {
     const struct route *route = place->route;
     if (route == x->route && !place->closed)
-        return false;
+        return NULL;
     uint64_t out = place->closed | ruling_out(x, route, true);
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         bool tried = route == x->route && x->tried_at_home >> i & 1;
-        if (!target->off && !(out >> i & 1) && target != x->target && !tried)
-            return true;
+        if (!target->off && !(out >> i & 1) && target != x->target && !tried &&
+            (!well || tries_is_well(x, target)))
+            return target;
     }
-    return false;
+    return NULL;
 }
 
 /* The next one of use from the list's <at> on; returns where it stands, or SIZE_MAX. */
-static size_t find_next(const struct exchange *x, size_t at, struct place *place)
+static size_t find_next(const struct exchange *x, size_t at, struct place *place, bool well)
 {
     size_t count;
     const struct text *names = ruling_fallback(x, &count);
     for (; at < count; at++)
-        if (find_place(x->snapshot->config, names[at], place) && is_of_use(x, place))
+        if (find_place(x->snapshot->config, names[at], place) && find_use(x, place, well))
             return at;
     return SIZE_MAX;
 }
@@ -61,14 +63,27 @@ static size_t find_next(const struct exchange *x, size_t at, struct place *place
 bool detour_is_there(const struct exchange *x)
 {
     struct place place;
-    return find_next(x, x->fallbacks_taken, &place) != SIZE_MAX;
+    return find_next(x, x->fallbacks_taken, &place, false) != SIZE_MAX;
 }
 
-bool detour_take(struct exchange *x)
+const struct target *detour_find_well(const struct exchange *x)
+{
+    struct place place;
+    size_t at = find_next(x, x->fallbacks_taken, &place, true);
+    return at == SIZE_MAX ? NULL : find_use(x, &place, true);
+}
+
+bool detour_is_better(const struct exchange *x)
+{
+    return x->route && !x->pinned && !x->aside && x->again != AGAIN_SAME &&
+           !tries_find_well(x, x->tried) && detour_find_well(x);
+}
+
+static bool take_next(struct exchange *x, bool well)
 {
     struct place place;
     size_t at = x->fallbacks_taken;
-    while ((at = find_next(x, at, &place)) != SIZE_MAX) {
+    while ((at = find_next(x, at, &place, well)) != SIZE_MAX) {
         x->fallbacks_taken = ++at;
         if (!reserve_detour(x, place.route))
             continue;
@@ -80,4 +95,9 @@ bool detour_take(struct exchange *x)
         return true;
     }
     return false;
+}
+
+bool detour_take(struct exchange *x)
+{
+    return take_next(x, true) || take_next(x, false);
 }

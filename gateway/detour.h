@@ -13,6 +13,10 @@
 
 /* Is there one that was not taken yet, and has a target that is on? */
 bool detour_is_there(const struct exchange *x);
-/* Take it: x->detour is where targets come from now. False when there is none, or it cannot be paid
- * for. */
+/* A target of the first one that may be asked at once, or NULL. */
+const struct target *detour_find_well(const struct exchange *x);
+/* Do all that are left where the call is now rest, while a fallback may be asked at once? */
+bool detour_is_better(const struct exchange *x);
+/* Take the next, rather one that may be asked at once: x->detour is where targets come from now.
+ * False when there is none, or it cannot be paid for. */
 bool detour_take(struct exchange *x);

@@ -204,6 +204,8 @@ static bool consider_one(struct exchange *x, struct choice *choice, struct unabl
 
 static bool consider(struct exchange *x, struct choice *choice, struct unable *unable)
 {
+    if (detour_is_better(x))
+        (void)detour_take(x);
     bool found = consider_one(x, choice, unable);
     while (!found && detour_take(x))
         found = consider_one(x, choice, unable);

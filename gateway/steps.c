@@ -306,6 +306,18 @@ static bool must_rest(struct exchange *x)
     return true;
 }
 
+/* Of the model, or of what it falls back on: where one of these has nobody for the call (they are
+ * too dear, or full), the next. */
+static bool choose_anywhere(struct exchange *x)
+{
+    if (detour_is_better(x))
+        (void)detour_take(x);
+    bool found = choose(x) != NULL;
+    while (!found && !x->aside && detour_take(x))
+        found = choose(x) != NULL;
+    return found;
+}
+
 enum exchange_state step_route(struct exchange *x)
 {
     if (x->facts.client_gone) {
@@ -320,7 +332,7 @@ enum exchange_state step_route(struct exchange *x)
         tries_begin(x);
     x->seeking->sign_in_by_us = 0;
     x->keys_tried = 0;
-    if (!choose(x) && !(!x->aside && detour_take(x) && choose(x))) {
+    if (!choose_anywhere(x)) {
         if (aside_return(x))
             return EXCHANGE_SEND;
         x->target = NULL;

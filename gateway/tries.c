@@ -25,11 +25,11 @@ static const struct route *route_of(const struct exchange *x)
     return x->detour ? x->detour : x->route;
 }
 
-static bool is_well(const struct target *target, uint64_t now_us)
+bool tries_is_well(const struct exchange *x, const struct target *target)
 {
     if (!target->figures)
         return true;
-    enum health_word word = health_look(&target->figures->health, now_us);
+    enum health_word word = health_look(&target->figures->health, now_of(x));
     return word == HEALTH_WELL || word == HEALTH_PROBE;
 }
 
@@ -37,9 +37,8 @@ static bool is_well(const struct target *target, uint64_t now_us)
 const struct target *tries_find_well(const struct exchange *x, uint64_t tried)
 {
     const struct route *route = route_of(x);
-    uint64_t now = now_of(x);
     for (size_t i = 0; route && i < route->target_count; i++)
-        if (!route->targets[i].off && !(tried >> i & 1) && is_well(&route->targets[i], now))
+        if (!route->targets[i].off && !(tried >> i & 1) && tries_is_well(x, &route->targets[i]))
             return &route->targets[i];
     return NULL;
 }
@@ -198,7 +197,7 @@ bool tries_claim(struct exchange *x, enum fault_kind kind, unsigned status)
     if (again && fits(x, again))
         return take(x, AGAIN_OTHER, again, NULL);
     if (detour_is_there(x))
-        return take(x, AGAIN_OTHER, 0, NULL);
+        return take(x, AGAIN_OTHER, 0, detour_find_well(x));
     again = same_at(x);
     return may_same(x, kind, status) && fits(x, again) && take(x, AGAIN_SAME, again, NULL);
 }

@@ -23,6 +23,8 @@ bool tries_claim(struct exchange *x, enum fault_kind kind, unsigned status);
 /* The same of a refusal that says why: too long for this target, its filter, no prefill. */
 bool tries_claim_refusal(struct exchange *x, enum refusal refusal);
 
+/* Is its circuit closed, or a probe due, and has it not asked to be left alone? */
+bool tries_is_well(const struct exchange *x, const struct target *target);
 /* A target that may be asked at once and is not among the bits of <tried>, or NULL. */
 const struct target *tries_find_well(const struct exchange *x, uint64_t tried);
 /* Take a further try's part of the budget; <next> is where it goes, or NULL. False: it is spent. */

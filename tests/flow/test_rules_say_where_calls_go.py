@@ -71,6 +71,7 @@ def configure(up, broken):
         {"name": "ordered", "targets": [target("o1"), target("o2")]},
         {"name": "down", "targets": [target("x1", "broken")]},
         {"name": "down-2", "targets": [target("x2", "broken")]},
+        {"name": "down-dear", "policy": "dear-first", "targets": [target("x3", "broken")]},
         {"name": "mixed", "targets": [target("m1"), target("m2", priority=2)]},
         {"name": "resident", "targets": [target("r-us"), target("r-eu", "eu", priority=2)]},
         {"name": "us-only", "targets": [target("us", tags=["us"])]},
@@ -85,6 +86,7 @@ def configure(up, broken):
     ]
     config["routing"] = {"policies": [{"name": "in-order", "strategy": "priority"},
                                       {"name": "to-large", "fallback": ["large"]},
+                                      {"name": "dear-first", "fallback": ["dear", "b"]},
                                       {"name": "thrift", "strategy": "priority", "max_cost": "0.0001 USD"}],
                          "rules": rules()}
     config["tenants"] += [
@@ -156,6 +158,28 @@ def test_a_chain_is_gone_through_to_its_end(gate):
     answer = gate.chat("down")
     assert target_of(answer) == "b"
     assert answer.header("x-sluice-attempts") == "3"
+
+
+def test_a_fallback_that_is_too_dear_is_followed_by_the_next(gate):
+    answer = gate.chat("down-dear", key=KEY_PLAIN, max_tokens=20, headers={"x-sluice-max-cost": "0.0001"})
+    assert target_of(answer) == "b"
+
+
+@pytest.mark.parametrize("fault", [(500, []), (429, [("Retry-After", "600")])], ids=["dead", "resting"])
+def test_a_fallback_serves_all_calls_of_a_model_that_does_not(fault):
+    status, headers = fault
+    with Upstream() as up, Upstream(lambda call: call.respond(status, b'{"error":{"message":"no"}}', headers)) as down:
+        config = config_for(up)
+        config["providers"] = [provider_for(up, "up"), provider_for(down, "down", retry={"attempts": 2}, breaker={"open_for": "5m"})]
+        config["models"] = [{"name": "ill", "policy": "falls", "targets": [target("ill", "down")]},
+                            {"name": "well", "targets": [target("well")]}]
+        config["routing"] = {"policies": [{"name": "falls", "fallback": ["well"]}]}
+        with Sluice(config) as gate:
+            assert {target_of(gate.chat("ill")) for _ in range(40)} == {"well"}
+            assert len(down.calls) <= 10, "one that rests is left alone"
+            _, said = explain(gate, {"model": "ill", "messages": [{"role": "user", "content": "Hi"}]},
+                              tenant="acme", key="main")
+            assert said["choice"] == "well" and said["falls_back_on"] == "well", said
 
 
 def test_a_canary_keeps_its_share_and_its_conversations(gate):
