@@ -579,8 +579,9 @@ static void keep_request(struct exchange *x, const struct head *head)
 
 /* ----------------------------------------------------------------------------- the intake */
 
-/* OpenAI and Anthropic have their models at the same path, and a path that is not there is nobody's:
- * who names a version of Anthropic's API is answered in its words, also when the answer is no. */
+/* OpenAI and Anthropic have their models at the same path, and a path that is not there is
+ * nobody's: who names a version of Anthropic's API is answered in its words, also when the answer
+ * is no. */
 static void take_shape(struct exchange *x, const struct head *head)
 {
     const struct endpoint *endpoint = x->match.endpoint;

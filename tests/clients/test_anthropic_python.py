@@ -177,6 +177,12 @@ def test_a_model_that_is_not_there(client):
     assert caught.value.body["error"]["type"] == "not_found_error"
 
 
+def test_a_path_that_is_not_there(client):
+    with pytest.raises(anthropic.NotFoundError) as caught:
+        client.get("/v1/nothing", cast_to=object)
+    assert caught.value.type == "not_found_error" and caught.value.body["request_id"] == caught.value.request_id
+
+
 def test_a_model_that_is_not_allowed(root):
     with anthropic.Anthropic(base_url=root, api_key=KEY_GLOBEX, max_retries=0) as other:
         with pytest.raises(anthropic.PermissionDeniedError) as caught:
