@@ -84,16 +84,18 @@ def test_the_wait_is_until_enough_has_left_the_window(nodes):
 def test_a_window_lets_nothing_more_in_until_the_oldest_slot_is_a_window_ago(nodes):
     a, b = nodes
     counter = rolling(100, 640_000)
-    granted, began = [], a.now()
-    while a.now() - began < 3 * 640_000:
+    granted = []
+    while 7 * len(granted) < 3 * 98:  # however long that takes where others keep the machine busy
         for node in (a, b):
             before = node.now()
             if node.granted(Want(counter, 7)):
                 granted.append((before, node.now()))
+            else:
+                held = sum(7 for _, after in granted if after >= before - 640_000 - 2 * counter.a)
+                assert held + 7 > 100, "refused although there was room"
         pause(3000)
     for i, (_, first) in enumerate(granted):
         assert sum(7 for before, _ in granted[i:] if before < first + 640_000) <= 100
-    assert 7 * len(granted) >= 100 * 3 * 0.9
     sums(a, counter)
 
 
