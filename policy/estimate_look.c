@@ -272,6 +272,20 @@ static void end_tool(struct walk *walk, const struct level *level)
         walk->uses += level->max_uses;
 }
 
+/* "inlineData", "fileData", "input_audio": a part's only member that matters. */
+static void end_inline(struct walk *walk, struct level *level)
+{
+    bool is_sound = level->holder == NAME_SOUND;
+    if (is_sound)
+        level->mime = MIME_SOUND;
+    if (is_sound && level->has_url)
+        walk->facts->refers = true; /* it may be as long as fits */
+    else if (level->data_bytes > 0)
+        add_by_mime(walk, level);
+    else
+        note_elsewhere(walk, level);
+}
+
 /* What a part of a message was, now that all of it was seen; <above> is what it stands in. */
 static void end_part(struct walk *walk, struct level *level, struct level *above)
 {
@@ -280,14 +294,7 @@ static void end_part(struct walk *walk, struct level *level, struct level *above
     if (level->took)
         return;
     if (level->holder == NAME_INLINE || level->holder == NAME_SOUND) {
-        if (level->holder == NAME_SOUND && level->mime != MIME_SOUND)
-            level->mime = MIME_SOUND;
-        if (level->holder == NAME_SOUND && level->has_url)
-            walk->facts->refers = true; /* it may be as long as fits */
-        else if (has_data)
-            add_by_mime(walk, level);
-        else
-            note_elsewhere(walk, level);
+        end_inline(walk, level);
         above->took = true;
     } else if (level->type == NAME_PICTURE) {
         add_picture(walk, level->data_bytes);

@@ -48,7 +48,7 @@ struct usage {
 };
 
 /* Add the counts of <more>; the tier and the surcharge stay. */
-void usage_add(struct usage *usage, const struct usage *more);
+void usage_add(struct usage *sum, const struct usage *more);
 
 /* What kind of call it is: decides what is read from it and how its answer is watched. */
 enum operation {

@@ -267,21 +267,21 @@ int64_t price_expect(const struct price *price, int64_t input, int64_t cached, i
     return large_cost(price, &usage);
 }
 
-void usage_add(struct usage *usage, const struct usage *more)
+void usage_add(struct usage *sum, const struct usage *more)
 {
-    usage->input_tokens += more->input_tokens;
-    usage->cached_tokens += more->cached_tokens;
-    usage->cache_write_tokens += more->cache_write_tokens;
-    usage->cache_write_1h_tokens += more->cache_write_1h_tokens;
-    usage->output_tokens += more->output_tokens;
-    usage->reasoning_tokens += more->reasoning_tokens;
-    usage->audio_input_tokens += more->audio_input_tokens;
-    usage->audio_output_tokens += more->audio_output_tokens;
-    usage->image_tokens += more->image_tokens;
-    usage->image_output_tokens += more->image_output_tokens;
-    usage->units += more->units;
-    usage->searches += more->searches;
-    usage->told_nanos += more->told_nanos;
+    sum->input_tokens += more->input_tokens;
+    sum->cached_tokens += more->cached_tokens;
+    sum->cache_write_tokens += more->cache_write_tokens;
+    sum->cache_write_1h_tokens += more->cache_write_1h_tokens;
+    sum->output_tokens += more->output_tokens;
+    sum->reasoning_tokens += more->reasoning_tokens;
+    sum->audio_input_tokens += more->audio_input_tokens;
+    sum->audio_output_tokens += more->audio_output_tokens;
+    sum->image_tokens += more->image_tokens;
+    sum->image_output_tokens += more->image_output_tokens;
+    sum->units += more->units;
+    sum->searches += more->searches;
+    sum->told_nanos += more->told_nanos;
 }
 
 int64_t price_cost(const struct price *price, const struct usage *usage)
@@ -370,7 +370,7 @@ static struct bounds bounds_of(const struct price *price)
 {
     struct price tier = price->tier_above_tokens > 0 ? price_of_tier(price) : *price;
     const struct price *levels[] = {price, &tier};
-    struct bounds bounds;
+    struct bounds bounds = {0};
     for (int i = 0; i < 2; i++) {
         uint64_t *of = bounds.of[i];
         of[BOUND_INPUT] = at_least_zero(dearest_input(levels[i], false));
