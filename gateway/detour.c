@@ -49,13 +49,14 @@ static const struct target *find_use(const struct exchange *x, const struct plac
     return NULL;
 }
 
-/* The next one of use from the list's <at> on; returns where it stands, or SIZE_MAX. */
-static size_t find_next(const struct exchange *x, size_t at, struct place *place, bool well)
+/* The first one of use of those that were not taken; returns where it stands, or SIZE_MAX. */
+static size_t find_next(const struct exchange *x, struct place *place, bool well)
 {
     size_t count;
     const struct text *names = ruling_fallback(x, &count);
-    for (; at < count; at++)
-        if (find_place(x->snapshot->config, names[at], place) && find_use(x, place, well))
+    for (size_t at = 0; at < count; at++)
+        if (!(x->fallbacks_taken >> at & 1) && find_place(x->snapshot->config, names[at], place) &&
+            find_use(x, place, well))
             return at;
     return SIZE_MAX;
 }
@@ -63,14 +64,13 @@ static size_t find_next(const struct exchange *x, size_t at, struct place *place
 bool detour_is_there(const struct exchange *x)
 {
     struct place place;
-    return find_next(x, x->fallbacks_taken, &place, false) != SIZE_MAX;
+    return find_next(x, &place, false) != SIZE_MAX;
 }
 
 const struct target *detour_find_well(const struct exchange *x)
 {
     struct place place;
-    size_t at = find_next(x, x->fallbacks_taken, &place, true);
-    return at == SIZE_MAX ? NULL : find_use(x, &place, true);
+    return find_next(x, &place, true) == SIZE_MAX ? NULL : find_use(x, &place, true);
 }
 
 bool detour_is_better(const struct exchange *x)
@@ -82,9 +82,8 @@ bool detour_is_better(const struct exchange *x)
 static bool take_next(struct exchange *x, bool well)
 {
     struct place place;
-    size_t at = x->fallbacks_taken;
-    while ((at = find_next(x, at, &place, well)) != SIZE_MAX) {
-        x->fallbacks_taken = ++at;
+    for (size_t at; (at = find_next(x, &place, well)) != SIZE_MAX;) {
+        x->fallbacks_taken |= 1ULL << at;
         if (!reserve_detour(x, place.route))
             continue;
         if (!x->detour)

@@ -297,7 +297,7 @@ struct exchange {
     struct buffer *restated_out;
     uint64_t tried;
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
-    size_t fallbacks_taken;     /* of its list */
+    uint64_t fallbacks_taken;   /* bits of its list */
     uint64_t tried_at_home;     /* of the model's own targets */
     unsigned rests;             /* waits for a target that had asked for it */
     unsigned attempts, tries_left;

@@ -55,6 +55,8 @@ enum latency_signal {
     SIGNAL_TOKENS_PER_SECOND,
 };
 
+enum { FALLBACKS_MAX = 64 }; /* bits of a call's say which were taken */
+
 /* A row of routing.policies. Lives as long as the configuration. */
 struct route_policy {
     struct text name;
@@ -74,8 +76,8 @@ struct route_policy {
     int64_t max_ttft_us;    /* 0 = any */
     int64_t max_cost_nanos; /* of a call, as expected; 0 = any */
     struct text *fallback;  /* names of models or ids of targets, in order */
-    size_t fallback_count;
-    bool no_resume; /* an answer that broke off is not continued by another target */
+    size_t fallback_count;  /* at most FALLBACKS_MAX; so of a rule's */
+    bool no_resume;         /* an answer that broke off is not continued by another target */
 };
 
 /* The policy that is built in: "balanced". */

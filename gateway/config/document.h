@@ -465,6 +465,9 @@ unsigned read_capabilities(struct items capabilities);
 void check_tags(struct document *document, const struct node *list);
 /* Are the names that policies fall back on those of models or targets? */
 void check_fallbacks(struct document *document);
+/* Say which names of <list> (or NULL) are neither a model nor a target, and whether it is too long.
+ */
+void check_fallback_list(struct document *document, const struct node *list);
 void resolve_limits(struct document *document);
 void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);

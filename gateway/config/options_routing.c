@@ -38,7 +38,7 @@ const struct option policy_options[] = {
     {.name = "hedge", .type = OPTION_SECTION, .inner = policy_hedge, .help = "A second try beside the first: who answers first is the one, and both are paid for."},
     {.name = "max_ttft", .type = OPTION_DURATION, .where = POLICY(policy.max_ttft_us), .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Not a target whose p95 of the time to the first token is longer than that, unless there is no other."},
     {.name = "max_cost", .type = OPTION_MONEY, .where = POLICY(policy.max_cost_nanos), .fallback = "null", .min = 1, .max = INT64_C(1000000000000), .help = "\"0.05 USD\": targets where the call is expected to cost more are left out; of this, a rule's and the caller's own the least counts."},
-    {.name = "fallback", .type = OPTION_TEXTS, .where = POLICY(fallback), .fallback = "[]", .help = "Models or targets to try after these: when all have failed, and for calls that they refuse as too long or by a content filter."},
+    {.name = "fallback", .type = OPTION_TEXTS, .where = POLICY(fallback), .fallback = "[]", .help = "At most 64 models or targets to try after these: when all have failed or rest, and for calls that they refuse as too long or by a content filter."},
     {.name = "resume", .type = OPTION_BOOL, .where = POLICY(resume), .fallback = "true", .help = "An answer that broke off may be continued by another target that is known to go on with one (targets: prefill)."},
     {0},
 };

@@ -42,7 +42,7 @@ static const struct option rule_use[] = {
     {.name = "policy", .type = OPTION_NAME, .where = RULE(use_policy), .fallback = "null", .help = "Routing policy."},
     {.name = "targets", .type = OPTION_TEXTS, .where = RULE(use_targets), .fallback = "[]", .help = "Only these of the model's targets. Where it has none of them the call is refused (a sample passes over it)."},
     {.name = "tags", .type = OPTION_TEXTS, .where = RULE(use_tags), .fallback = "[]", .help = "Only targets that have all of these tags, also as fallbacks."},
-    {.name = "fallback", .type = OPTION_TEXTS, .where = RULE(use_fallback), .fallback = "null", .help = "Models or targets to try afterwards, instead of the policy's; [] = none."},
+    {.name = "fallback", .type = OPTION_TEXTS, .where = RULE(use_fallback), .fallback = "null", .help = "At most 64 models or targets to try afterwards, instead of the policy's; [] = none."},
     {.name = "mirror", .type = OPTION_SECTION, .inner = rule_mirror, .fallback = "null", .help = "A second target that gets the call, too; its answer is thrown away, and booked."},
     {.name = "max_cost", .type = OPTION_MONEY, .where = RULE(max_cost), .fallback = "null", .help = "\"0.05 USD\": targets where the call is expected to cost more are left out."},
     {0},

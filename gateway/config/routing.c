@@ -82,27 +82,11 @@ const struct route_policy *find_policy(struct document *document, struct text na
     return &strategy_balanced;
 }
 
-static bool is_known(const struct config *config, struct text name)
-{
-    const struct route *route = routes_find(config->routes, name);
-    for (size_t i = 0; i < config->target_count; i++)
-        if (text_equal(config->targets[i].id, name))
-            return true;
-    return route && text_equal(route->name, name);
-}
-
 void check_fallbacks(struct document *document)
 {
-    const struct config *config = &document->config;
     const struct policy_draft *drafts = document->policies.at;
-    for (size_t i = 0; i < document->policies.count; i++) {
-        const struct node *list = node_find(drafts[i].node, "fallback");
-        for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
-            if (!entry->broken && !is_known(config, node_text(entry)))
-                problem_at_value(document, entry, SEVERITY_ERROR,
-                                 "there is no model and no target \"%.*s\"",
-                                 TEXT_ARGS(node_shown(entry)));
-    }
+    for (size_t i = 0; i < document->policies.count; i++)
+        check_fallback_list(document, node_find(drafts[i].node, "fallback"));
 }
 
 /* ------------------------------------------------------------------------- one in a file */

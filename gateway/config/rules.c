@@ -353,29 +353,42 @@ static void use_targets(struct making *making)
     }
 }
 
+static bool place_is_known(const struct config *config, struct text name)
+{
+    const struct route *route = routes_find(config->routes, name);
+    for (size_t i = 0; i < config->target_count; i++)
+        if (text_equal(config->targets[i].id, name))
+            return true;
+    return route && text_equal(route->name, name);
+}
+
+void check_fallback_list(struct document *document, const struct node *list)
+{
+    struct config *config = &document->config;
+    size_t count = 0;
+    for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next) {
+        count++;
+        if (entry->broken || place_is_known(config, node_text(entry)))
+            continue;
+        struct problem *problem = problem_at_value(document, entry, SEVERITY_ERROR,
+                                                   "there is no model and no target \"%.*s\"",
+                                                   TEXT_ARGS(node_shown(entry)));
+        hint(document, problem, nearest(node_text(entry), next_place, config));
+    }
+    if (count > FALLBACKS_MAX)
+        problem_at_value(document, list, SEVERITY_ERROR, "at most %d fallbacks", FALLBACKS_MAX);
+}
+
 static void use_fallback(struct making *making)
 {
-    struct config *config = &making->document->config;
-    const struct node *node = node_find(making->use, "fallback"),
-                      *entry = node ? node->first : NULL;
-    const struct text *names = making->draft->use_fallback.at;
+    const struct node *node = node_find(making->use, "fallback");
     struct rule *rule = making->rule;
     if (!node || !node_is_given(node) || node->broken)
         return;
     rule->has_fallback = true;
     rule->fallback = making->draft->use_fallback.at;
     rule->fallback_count = making->draft->use_fallback.count;
-    for (size_t i = 0; i < rule->fallback_count; i++, entry = entry ? entry->next : NULL) {
-        bool known = false;
-        for (size_t k = 0; next_place(config, k).at && !known; k++)
-            known = text_equal(next_place(config, k), names[i]);
-        if (known)
-            continue;
-        struct problem *problem =
-            problem_at_value(making->document, entry, SEVERITY_ERROR,
-                             "there is no model and no target \"%.*s\"", TEXT_ARGS(names[i]));
-        hint(making->document, problem, nearest(names[i], next_place, config));
-    }
+    check_fallback_list(making->document, node);
 }
 
 static void use_mirror(struct making *making)

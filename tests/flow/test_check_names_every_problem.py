@@ -191,6 +191,18 @@ def test_a_rule_for_a_model_that_is_not_there(tmp_path):
     assert done.returncode == 0 and 'warning: there is no model "slwo"; did you mean "slow"?' in done.stderr, done
 
 
+def test_fallbacks_are_there_and_bounded(tmp_path):
+    def with_fallback(names, **rule):
+        rules = [{"use": {"fallback": names}}] if rule else []
+        return good(routing={"policies": [{"name": "p", "fallback": [] if rule else names}], "rules": rules})
+
+    for rule in [{}, {"in": "a rule"}]:
+        assert check(tmp_path, with_fallback(["slow"] * 64, **rule)).returncode == 0
+        assert "at most 64 fallbacks" in check(tmp_path, with_fallback(["slow"] * 65, **rule)).stderr
+        done = check(tmp_path, with_fallback(["slwo"], **rule))
+        assert done.returncode == 1 and 'no target "slwo"; did you mean "slow"?' in done.stderr, done
+
+
 def test_variables_and_files(tmp_path):
     secret = tmp_path / "key"
     secret.write_text("sk-from-a-file-5ecre7\n")

@@ -17,6 +17,7 @@ from harness import (
     provider_for,
     sha256_hash,
 )
+from raw_upstream import openai_answer
 
 KEY_TAGGED = "sk-tagged-5ecre7-00112233"
 KEY_EU, KEY_TEAM, KEY_PLAIN = "sk-eu-5ecre7-0011223344", "sk-team-5ecre7-0011223344", "sk-plain-5ecre7-001122"
@@ -223,6 +224,22 @@ def test_a_target_that_cannot_is_left_out(gate):
     assert target_of(gate.chat("able", tools=TOOL)) == "blind"
     refused = gate.chat("able", messages=PICTURE, tools=TOOL)
     assert refused.status == 400 and b"takes pictures" in refused.body, refused.body
+
+
+def test_a_fallback_that_rests_is_asked_after_those_that_do_not():
+    """And not left out: its circuit is open, but it is well again, and the one that was thought well is not."""
+    with Upstream() as up, Upstream(lambda call: call.respond(500, b"{}")) as down, Upstream(lambda call: call.respond(500, b"{}")) as again:
+        config = config_for(up)
+        config["providers"] = [provider_for(one, name, retry={"attempts": 4}, breaker={"open_for": "5m"})
+                               for name, one in [("down", down), ("again", again)]]
+        config["models"] = [{"name": name, "policy": policy, "targets": [target(name, provider)]} for name, policy, provider in [
+            ("ill", "falls", "down"), ("rests", "balanced", "again"), ("late", "balanced", "down")]]
+        config["routing"] = {"policies": [{"name": "falls", "fallback": ["rests", "late"]}]}
+        with Sluice(config) as gate:
+            for _ in range(8):
+                gate.chat("rests")
+            again.answer = openai_answer
+            assert target_of(gate.chat("ill")) == "rests"
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
