@@ -38,8 +38,22 @@ static int64_t beyond_bound(const struct exchange *x, const struct usage *usage)
     return more > 0 ? more : 0;
 }
 
+/* Each picture of a stream says what it has used when it is whole. One that was begun is paid for,
+ * too. */
+static bool add_begun_pictures(const struct exchange *x, struct usage *usage)
+{
+    int64_t begun = (int64_t)x->answer.pictures - x->answer.pictures_done;
+    if (x->answer.pictures_done == 0 || begun <= 0)
+        return false;
+    usage->output_tokens += begun * ESTIMATE_PICTURE_TOKENS;
+    usage->image_output_tokens += begun * ESTIMATE_PICTURE_TOKENS;
+    return true;
+}
+
 bool miscount_mend(const struct exchange *x, bool cut, struct usage *usage)
 {
+    if (cut && x->call.operation == OPERATION_IMAGE)
+        return add_begun_pictures(x, usage);
     if (!writes_text(x))
         return false;
     struct usage likely = {0};

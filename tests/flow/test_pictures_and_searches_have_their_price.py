@@ -365,6 +365,15 @@ def test_each_picture_of_a_stream_is_booked(upstream, kind, usd):
         assert row["cost_nanos"] == 70 * 1000 + 3003 * 10000
 
 
+@pytest.mark.parametrize("usd", [None, 1])
+def test_a_picture_that_was_begun_behind_a_whole_one_is_booked_though_its_client_leaves(upstream, usd):
+    begun = typed("image_generation.partial_image", partial_image_index=0, b64_json="AA")
+    whole = typed("image_generation.completed", b64_json="AA", usage={"input_tokens": 50, "output_tokens": 1000, "total_tokens": 1050})
+    with gate_for(upstream, {**TEXT, "image_output": 10}, usd=usd) as gate:
+        row = leave(gate, upstream, PICTURES, {"model": "fast", "prompt": "x", "n": 3, "stream": True}, begun + whole + begun)
+        assert (row["outcome"], row["output_tokens"], row["image_output_tokens"]) == ("partial", 1000 + 8192, 1000 + 8192), row
+
+
 LARGE = "x" * 400_000
 SEARCHED = [{"type": "web_search_call", "id": f"ws{i}", "action": {"type": kind, "sources": [{"url": "{[\"}" * size}]}}
             for i, (kind, size) in enumerate((("search", 1), ("open_page", 2), ("search", 2000), ("find_in_page", 0)))]
