@@ -396,19 +396,20 @@ static void write_directly(struct text line)
 
 static void enqueue(struct text line, bool hurry)
 {
+    bool wakes = false;
     pthread_mutex_lock(&lock);
     bool is_open = queue.is_open;
     if (is_open) {
         if (!buffer_append_text(&queue.waiting, line))
             queue.dropped++;
         size_t length = buffer_length(&queue.waiting);
-        bool wakes = queue.is_idle || ((hurry || length >= HURRY_BYTES) && !queue.hurry);
+        wakes = queue.is_idle || ((hurry || length >= HURRY_BYTES) && !queue.hurry);
         queue.hurry = queue.hurry || hurry || length >= HURRY_BYTES;
         queue.is_idle = false;
-        if (wakes)
-            pthread_cond_signal(&wake);
     }
     pthread_mutex_unlock(&lock);
+    if (wakes) /* not before: it would only wake to wait for the lock */
+        pthread_cond_signal(&wake);
     if (!is_open)
         write_directly(line);
 }
