@@ -225,8 +225,8 @@ static void rest(void)
         buffer_done(&writer.batch);
 }
 
-/* Wait for a first line, then for more of them to gather. Called with the lock held. */
-static void await_lines(void)
+/* Called with the lock held, as the two below. */
+static void await_first_line(void)
 {
     struct timespec until;
     deadline_in(&until, CLOCK_MONOTONIC, REST_MS);
@@ -240,11 +240,27 @@ static void await_lines(void)
         }
     }
     queue.is_idle = false;
+}
+
+static void gather_lines(void)
+{
+    struct timespec until;
     deadline_in(&until, CLOCK_MONOTONIC, GATHER_MS);
     while (!queue.hurry && !queue.closing && !queue.reopen)
         if (pthread_cond_timedwait(&wake, &lock, &until) == ETIMEDOUT)
             break;
     queue.hurry = false;
+}
+
+/* Under load the next lines come at once: to be woken for the first of them, too, would interrupt
+ * the calls twice as often. */
+static void await_lines(void)
+{
+    gather_lines();
+    if (has_nothing_to_do()) {
+        await_first_line();
+        gather_lines();
+    }
 }
 
 static void *run_writer(void *unused)
