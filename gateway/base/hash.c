@@ -97,7 +97,14 @@ bool hash_from_hex(struct text hex, struct digest *digest)
 
 bool hash_same(const struct digest *a, const struct digest *b)
 {
-    return CRYPTO_memcmp(a->bytes, b->bytes, SHA256_BYTES) == 0;
+    /* A word at a time, and all of them: how long it takes tells nothing. */
+    uint64_t differ = 0, of_a, of_b;
+    for (size_t at = 0; at < SHA256_BYTES; at += sizeof(of_a)) {
+        memcpy(&of_a, a->bytes + at, sizeof(of_a));
+        memcpy(&of_b, b->bytes + at, sizeof(of_b));
+        differ |= of_a ^ of_b;
+    }
+    return differ == 0;
 }
 
 uint32_t hash_crc32(struct text data)
