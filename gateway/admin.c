@@ -7,6 +7,7 @@
 
 #include "gateway/admin_desk.h"
 #include "gateway/admin_inside.h"
+#include "gateway/base/json.h"
 #include "gateway/base/log.h"
 #include "gateway/explain.h"
 #include "gateway/foresight.h"
@@ -26,64 +27,64 @@ enum { LOOKS = MAY_ADMIN | MAY_VIEWER, ALL = LOOKS | MAY_TENANT, KEEPS = MAY_ADM
 
 /* clang-format off */
 static const struct admin_route routes[] = {
-    {T("/overview"),         METHOD_GET,    LOOKS,     ON_WORKER,  admin_overview,      T(""), false},
-    {T("/models"),           METHOD_GET,    ALL,       ON_WORKER,  admin_models,        T(""), false},
-    {T("/targets"),          METHOD_GET,    LOOKS,     ON_WORKER,  admin_targets,       T(""), false},
-    {T("/explain"),          METHOD_POST,   LOOKS,     ON_WORKER,  admin_explain,       T(""), false},
-    {T("/replay"),           METHOD_POST,   LOOKS,     ON_LEDGER,  admin_replay,        T(""), false},
-    {T("/events"),           METHOD_GET,    LOOKS,     ON_WORKER,  admin_events,        T("limit,after"), false},
-    {T("/session"),          METHOD_GET,    ALL,       ON_WORKER,  admin_session,       T(""), false},
-    {T("/session"),          METHOD_POST,   ALL,       ON_WORKER,  admin_session_begin, T(""), false},
-    {T("/session"),          METHOD_DELETE, ALL,       ON_WORKER,  admin_session_end,   T(""), false},
-    {T("/openapi.json"),     METHOD_GET,    ALL,       ON_WORKER,  admin_openapi,       T(""), false},
-    {T("/config"),           METHOD_GET,    LOOKS,     ON_SERVICE, admin_config,        T("origin"), false},
-    {T("/config/diff"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_config_diff,   T(""), false},
-    {T("/config/reload"),    METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_config_reload, T(""), false},
-    {T("/drain"),            METHOD_POST,   MAY_ADMIN, ON_WORKER,  admin_drain,         T(""), false},
-    {T("/usage"),            METHOD_GET,    ALL,       ON_LEDGER,  admin_usage,         T("by,since,until,nodes," OF_CALLS), false},
-    {T("/series"),           METHOD_GET,    ALL,       ON_LEDGER,  admin_series,        T("metric,by,since,until,nodes,step,top," OF_CALLS), false},
-    {T("/percentiles"),      METHOD_GET,    ALL,       ON_LEDGER,  admin_percentiles,   T("since,until,nodes," OF_CALLS), false},
-    {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,nodes,order,limit,after," OF_CALLS), false},
-    {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until,nodes"), false},
-    {T("/content"),          METHOD_DELETE, MAY_ADMIN, ON_LEDGER,  admin_content_delete, T("tenant,user,until"), true},
-    {T("/deployments"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployments,   T("limit,after"), false},
-    {T("/deployments"),      METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_deployment_create, T(""), true},
-    {T("/deployments/{id}"), METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployment,    T(""), false},
-    {T("/deployments/{id}"), METHOD_PATCH,  MAY_ADMIN, ON_SERVICE, admin_deployment_patch, T(""), true},
-    {T("/deployments/{id}"), METHOD_DELETE, MAY_ADMIN, ON_SERVICE, admin_deployment_delete, T(""), true},
-    {T("/deployments/{id}/scale"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/start"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/stop"),    METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/restart"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/sleep"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/wake"),    METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/pin"),     METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/unpin"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/cancel"),  METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/rollout"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
-    {T("/deployments/{id}/revisions"), METHOD_GET, LOOKS,    ON_SERVICE, admin_deployment_revisions, T(""), false},
-    {T("/deployments/{id}/adapters"), METHOD_GET,  LOOKS,    ON_SERVICE, admin_deployment_adapters, T(""), false},
-    {T("/deployments/{id}/adapters"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_adapter_add, T(""), true},
-    {T("/deployments/{id}/adapters/{name}"), METHOD_DELETE, MAY_ADMIN, ON_SERVICE, admin_deployment_adapter_drop, T(""), true},
-    {T("/deployments/{id}/logs"),    METHOD_GET,  LOOKS,     ON_WORKER,  admin_deployment_logs, T("n_lines,replica,after,follow"), false},
-    {T("/deployments/{id}/events"),  METHOD_GET,  LOOKS,     ON_WORKER,  admin_deployment_events, T("limit,after,follow"), false},
-    {T("/placement"),        METHOD_GET,    LOOKS,     ON_SERVICE, admin_placement,     T(""), false},
-    {T("/placement/simulate"), METHOD_POST, LOOKS,     ON_SERVICE, admin_placement_simulate, T(""), false},
-    {T("/limits"),           METHOD_GET,    ALL,       ON_ROSTER,  admin_limits,        T("tenant,nodes,limit,after"), false},
-    {T("/jobs"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_jobs,          T("tenant,status,limit,after"), false},
-    {T("/jobs/{id}"),        METHOD_GET,    ALL,       ON_ROSTER,  admin_job,           T(""), false},
-    {T("/jobs/{id}"),        METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_job_cancel,    T(""), true},
-    {T("/tenants"),          METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,limit,after"), false},
-    {T("/tenants"),          METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
-    {T("/tenants/{id}"),     METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
-    {T("/tenants/{id}"),     METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
-    {T("/tenants/{id}"),     METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
-    {T("/keys"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,revoked,limit,after"), false},
-    {T("/keys"),             METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
-    {T("/keys/{id}"),        METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
-    {T("/keys/{id}"),        METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
-    {T("/keys/{id}"),        METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
-    {T("/keys/{id}/rotate"), METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/overview"),         METHOD_GET,    LOOKS,     ON_WORKER,  admin_overview,      T(""), false, false},
+    {T("/models"),           METHOD_GET,    ALL,       ON_WORKER,  admin_models,        T(""), false, false},
+    {T("/targets"),          METHOD_GET,    LOOKS,     ON_WORKER,  admin_targets,       T(""), false, false},
+    {T("/explain"),          METHOD_POST,   LOOKS,     ON_WORKER,  admin_explain,       T(""), false, true},
+    {T("/replay"),           METHOD_POST,   LOOKS,     ON_LEDGER,  admin_replay,        T(""), false, true},
+    {T("/events"),           METHOD_GET,    LOOKS,     ON_WORKER,  admin_events,        T("limit,after"), false, false},
+    {T("/session"),          METHOD_GET,    ALL,       ON_WORKER,  admin_session,       T(""), false, false},
+    {T("/session"),          METHOD_POST,   ALL,       ON_WORKER,  admin_session_begin, T(""), false, false},
+    {T("/session"),          METHOD_DELETE, ALL,       ON_WORKER,  admin_session_end,   T(""), false, false},
+    {T("/openapi.json"),     METHOD_GET,    ALL,       ON_WORKER,  admin_openapi,       T(""), false, false},
+    {T("/config"),           METHOD_GET,    LOOKS,     ON_SERVICE, admin_config,        T("origin"), false, false},
+    {T("/config/diff"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_config_diff,   T(""), false, false},
+    {T("/config/reload"),    METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_config_reload, T(""), false, false},
+    {T("/drain"),            METHOD_POST,   MAY_ADMIN, ON_WORKER,  admin_drain,         T(""), false, false},
+    {T("/usage"),            METHOD_GET,    ALL,       ON_LEDGER,  admin_usage,         T("by,since,until,nodes," OF_CALLS), false, false},
+    {T("/series"),           METHOD_GET,    ALL,       ON_LEDGER,  admin_series,        T("metric,by,since,until,nodes,step,top," OF_CALLS), false, false},
+    {T("/percentiles"),      METHOD_GET,    ALL,       ON_LEDGER,  admin_percentiles,   T("since,until,nodes," OF_CALLS), false, false},
+    {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,nodes,order,limit,after," OF_CALLS), false, false},
+    {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until,nodes"), false, false},
+    {T("/content"),          METHOD_DELETE, MAY_ADMIN, ON_LEDGER,  admin_content_delete, T("tenant,user,until"), true, false},
+    {T("/deployments"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployments,   T("limit,after"), false, false},
+    {T("/deployments"),      METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_deployment_create, T(""), true, true},
+    {T("/deployments/{id}"), METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployment,    T(""), false, false},
+    {T("/deployments/{id}"), METHOD_PATCH,  MAY_ADMIN, ON_SERVICE, admin_deployment_patch, T(""), true, true},
+    {T("/deployments/{id}"), METHOD_DELETE, MAY_ADMIN, ON_SERVICE, admin_deployment_delete, T(""), true, false},
+    {T("/deployments/{id}/scale"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, true},
+    {T("/deployments/{id}/start"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/stop"),    METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/restart"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/sleep"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/wake"),    METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/pin"),     METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/unpin"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/cancel"),  METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, false},
+    {T("/deployments/{id}/rollout"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true, true},
+    {T("/deployments/{id}/revisions"), METHOD_GET, LOOKS,    ON_SERVICE, admin_deployment_revisions, T(""), false, false},
+    {T("/deployments/{id}/adapters"), METHOD_GET,  LOOKS,    ON_SERVICE, admin_deployment_adapters, T(""), false, false},
+    {T("/deployments/{id}/adapters"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_adapter_add, T(""), true, true},
+    {T("/deployments/{id}/adapters/{name}"), METHOD_DELETE, MAY_ADMIN, ON_SERVICE, admin_deployment_adapter_drop, T(""), true, false},
+    {T("/deployments/{id}/logs"),    METHOD_GET,  LOOKS,     ON_WORKER,  admin_deployment_logs, T("n_lines,replica,after,follow"), false, false},
+    {T("/deployments/{id}/events"),  METHOD_GET,  LOOKS,     ON_WORKER,  admin_deployment_events, T("limit,after,follow"), false, false},
+    {T("/placement"),        METHOD_GET,    LOOKS,     ON_SERVICE, admin_placement,     T(""), false, false},
+    {T("/placement/simulate"), METHOD_POST, LOOKS,     ON_SERVICE, admin_placement_simulate, T(""), false, true},
+    {T("/limits"),           METHOD_GET,    ALL,       ON_ROSTER,  admin_limits,        T("tenant,nodes,limit,after"), false, false},
+    {T("/jobs"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_jobs,          T("tenant,status,limit,after"), false, false},
+    {T("/jobs/{id}"),        METHOD_GET,    ALL,       ON_ROSTER,  admin_job,           T(""), false, false},
+    {T("/jobs/{id}"),        METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_job_cancel,    T(""), true, false},
+    {T("/tenants"),          METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,limit,after"), false, false},
+    {T("/tenants"),          METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true, true},
+    {T("/tenants/{id}"),     METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false, false},
+    {T("/tenants/{id}"),     METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true, true},
+    {T("/tenants/{id}"),     METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true, false},
+    {T("/keys"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,revoked,limit,after"), false, false},
+    {T("/keys"),             METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true, true},
+    {T("/keys/{id}"),        METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false, false},
+    {T("/keys/{id}"),        METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true, true},
+    {T("/keys/{id}"),        METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true, false},
+    {T("/keys/{id}/rotate"), METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true, true},
 };
 /* clang-format on */
 
@@ -160,6 +161,20 @@ static bool check_query(struct admin_call *call)
         return false;
     }
     return true;
+}
+
+/* The same of a body where none is read. {} says nothing either: clients that always send one. */
+static bool check_body(struct admin_call *call)
+{
+    struct json_problem wrong;
+    if (call->route->takes_body || text_trim(call->body).len == 0)
+        return true;
+    struct json *body = json_read(call->body, &wrong);
+    bool is_empty = body && json_kind(body) == SCAN_OBJECT && json_count(body) == 0;
+    json_free(body);
+    if (!is_empty)
+        admin_problem(call, 400, TEXT("this call takes no body: leave it out, or send {}"));
+    return is_empty;
 }
 
 static const char *read_only_words(const struct admin_route *route)
@@ -289,7 +304,7 @@ bool admin_ask(struct service *service, struct admin_call *call)
     if (!find_route(call))
         return true;
     struct config *config = service_config(service);
-    bool may = check_role(config, call) && check_query(call);
+    bool may = check_role(config, call) && check_query(call) && check_body(call);
     config_unref(config);
     if (!may)
         return true;

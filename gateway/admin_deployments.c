@@ -381,7 +381,8 @@ static bool read_action(struct admin_call *call, enum fleet_order *order)
     struct json *body = json_read(call->body, &problem);
     struct text word = {"", 0};
     bool found = false;
-    json_to_text(json_member(body, "action"), &word);
+    if (json_count(body) == 1)
+        json_to_text(json_member(body, "action"), &word);
     for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]) && !found; i++)
         if (text_equal(word, text_of(actions[i].word))) {
             *order = actions[i].order;
@@ -390,7 +391,7 @@ static bool read_action(struct admin_call *call, enum fleet_order *order)
     json_free(body);
     if (!found)
         admin_field_problem(call, 400, "action",
-                            TEXT("the action is promote, pause, resume or rollback"));
+                            TEXT("the body is {\"action\": …}: promote, pause, resume or rollback"));
     return found;
 }
 

@@ -32,6 +32,7 @@ struct admin_route {
     admin_answer *answer;
     struct text query; /* the parameters it takes, with commas between */
     bool changes;      /* refused under admin.read_only */
+    bool takes_body;   /* else one that says anything is refused */
 };
 
 /* Answer a call that was put off, on the thread it was put off to. */

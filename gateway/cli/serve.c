@@ -4,6 +4,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/quantity.h"
 #include "gateway/base/version.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/commands.h"
@@ -211,27 +212,6 @@ int command_quickstart(struct cli *cli)
 
 /* ------------------------------------------------------------------------------- mock */
 
-/* "200ms", "1s"; a bare number is milliseconds. False when it is neither. */
-static bool read_duration(const char *word, int64_t *us)
-{
-    struct text t = text_of(word);
-    int64_t unit = 1000;
-    uint64_t number = 0;
-    if (text_ends(t, TEXT("us"))) {
-        unit = 1;
-        t = text_head(t, t.len - 2);
-    } else if (text_ends(t, TEXT("ms"))) {
-        t = text_head(t, t.len - 2);
-    } else if (text_ends(t, TEXT("s"))) {
-        unit = 1000000;
-        t = text_head(t, t.len - 1);
-    }
-    if (!text_number(t, 86400000, &number))
-        return false;
-    *us = (int64_t)number * unit;
-    return true;
-}
-
 /* An option that is a whole number; left alone when it is not given. */
 static bool read_count(const struct cli *cli, const char *option, int64_t *count)
 {
@@ -247,6 +227,7 @@ static bool read_count(const struct cli *cli, const char *option, int64_t *count
 
 int command_mock(struct cli *cli)
 {
+    static const int64_t first_byte_us_max = 3600 * (int64_t)1000000;
     int64_t seed = 0;
     struct mock_options options = {.address = cli_value(cli, "address"),
                                    .quiet = cli_has(cli, "quiet")};
@@ -254,9 +235,11 @@ int command_mock(struct cli *cli)
         mock_words(stdout);
         return EXIT_GOOD;
     }
-    if (cli_has(cli, "first-byte") &&
-        !read_duration(cli_value(cli, "first-byte"), &options.ttft_us))
-        return cli_misuse(cli, "--first-byte takes a time such as 200ms or 1s");
+    const char *first_byte = cli_value(cli, "first-byte");
+    if (first_byte && (!duration_read(text_of(first_byte), &options.ttft_us) ||
+                       options.ttft_us > first_byte_us_max))
+        return cli_misuse(cli, "--first-byte takes a time with its unit, at most 1h: 200ms or 1s, not "
+                               "\"%s\"", first_byte);
     if (!read_count(cli, "rate", &options.tokens_per_second) ||
         !read_count(cli, "tokens", &options.tokens) || !read_count(cli, "seed", &seed))
         return cli_misuse(cli, "--rate, --tokens and --seed take whole numbers");

@@ -136,6 +136,23 @@ def test_a_problem_names_the_parameter(used, path, field):
     check(answer.json, {"$ref": "#/components/schemas/Problem"})
 
 
+OPERATIONS = [(path, method, "requestBody" in item[method])
+              for path, item in DOCUMENT["paths"].items() for method in METHODS if method in item]
+
+
+@pytest.mark.parametrize("path, method, takes_body", OPERATIONS)
+def test_a_body_that_says_what_nobody_reads_is_refused(used, path, method, takes_body):
+    here = path.replace("{id}", "acme:none").replace("{name}", "y")
+    for body in (b'{"nonsense": 1}', b"nonsense", b"[]"):
+        answer = ask(used, here, method.upper(), body)
+        assert takes_body or answer.status == 400, answer
+        assert takes_body or answer.json["detail"] == "this call takes no body: leave it out, or send {}", answer
+        assert not takes_body or 400 <= answer.status < 500 and "takes no body" not in answer.text, answer
+    if "{" not in path and not takes_body and path != "/drain" and (path, method) != ("/content", "delete"):
+        assert "takes no body" not in ask(used, here, method.upper(), b" {}\r\n").text
+    assert ask(used, "/overview").json["state"] == "serving", "no order was carried out"
+
+
 def test_problems_before_the_api_is_asked_are_problems_too(used):
     for key in (None, "sk-wrong"):
         answer = used.get("/admin/v1/overview", key=key, listener="ops")

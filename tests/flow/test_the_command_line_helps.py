@@ -72,6 +72,8 @@ def test_a_family_of_commands_has_help(family, word):
     (["--admin", "foo", "status"], "does not begin with http://", 2),
     (["mock", "--address", "foo"], '--address is IP:PORT or unix:/PATH, not "foo"', 2),
     (["mock", "--address", "127.0.0.1:"], "--address is IP:PORT", 2),
+    (["mock", "--first-byte", "5"], 'takes a time with its unit, at most 1h: 200ms or 1s, not "5"', 2),
+    (["mock", "--first-byte", "2h"], 'at most 1h: 200ms or 1s, not "2h"', 2),
     (["explain", "/none.json"], "/none.json cannot be read: No such file or directory\n", 1),
     (["--admin", "http://127.0.0.1:1", "--admin-key-file", "/none", "status"], "/none: No such file or directory\n", 5),
 ])
