@@ -390,8 +390,9 @@ static bool read_action(struct admin_call *call, enum fleet_order *order)
         }
     json_free(body);
     if (!found)
-        admin_field_problem(call, 400, "action",
-                            TEXT("the body is {\"action\": …}: promote, pause, resume or rollback"));
+        admin_field_problem(
+            call, 400, "action",
+            TEXT("the body is {\"action\": …}: promote, pause, resume or rollback"));
     return found;
 }
 

@@ -238,8 +238,10 @@ int command_mock(struct cli *cli)
     const char *first_byte = cli_value(cli, "first-byte");
     if (first_byte && (!duration_read(text_of(first_byte), &options.ttft_us) ||
                        options.ttft_us > first_byte_us_max))
-        return cli_misuse(cli, "--first-byte takes a time with its unit, at most 1h: 200ms or 1s, not "
-                               "\"%s\"", first_byte);
+        return cli_misuse(cli,
+                          "--first-byte takes a time with its unit, at most 1h: 200ms or 1s, not "
+                          "\"%s\"",
+                          first_byte);
     if (!read_count(cli, "rate", &options.tokens_per_second) ||
         !read_count(cli, "tokens", &options.tokens) || !read_count(cli, "seed", &seed))
         return cli_misuse(cli, "--rate, --tokens and --seed take whole numbers");

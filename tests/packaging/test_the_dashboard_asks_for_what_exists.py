@@ -223,9 +223,17 @@ def test_no_alert_rings_without_cause(promtool, tmp_path, request, page):
     alert_test(promtool, tmp_path, "SluiceStoreDown|SluiceUsageNotShared|SluiceDeploymentsPaused", series, expected, 180)
 
 
-def test_the_guide_tells_of_every_alert():
+def test_the_guide_says_of_every_alert_when_it_rings_and_what_to_do():
     guide = (harness.ROOT / "docs/OPERATIONS.md").read_text()
-    assert not [name for name in RINGS if f"`{name}`" not in guide]
+    rows = re.findall(r"^\| `(Sluice\w+)` \|(.*)\|$", guide, re.M)
+    cells = {name: [cell.strip() for cell in rest.split(" | ")] for name, rest in rows}
+    assert len(rows) == len(cells) and sorted(cells) == sorted(RINGS)
+    for rule in (rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]):
+        when, because, to_do = cells[rule["alert"]]
+        number, unit = re.fullmatch(r"(\d+)([mh])", rule.get("for", "0m")).groups()
+        unit = {"m": "minute", "h": "hour"}[unit] + ("s" if number != "1" else "")
+        assert when.endswith(f" for {number} {unit}") if "for" in rule else " for " not in when, rule["alert"]
+        assert because and len(to_do) > 10, rule["alert"]
 
 
 def test_the_dashboard_is_of_one_piece():
