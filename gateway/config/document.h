@@ -494,6 +494,11 @@ void say_unknown_model(struct document *document, const struct node *node, struc
 /* The same of the names in <list> (or NULL): most likely typing errors. Patterns, and names of the
  * form provider/model, may be about what is asked for later. */
 void check_model_names(struct document *document, const struct node *list);
+/* Of tenants, keys and tags of calls only what is nearly a name in the file is warned of: others
+ * may be made while it runs, or come with a call. */
+void check_tenant_names(struct document *document, const struct node *list);
+void check_key_names(struct document *document, const struct node *list);
+void check_tag_name(struct document *document, const struct node *node, struct text name);
 
 /* The YAML of a start without any file, in the arena. */
 struct text quickstart_yaml(struct document *document);

@@ -160,6 +160,7 @@ static void add_tags(struct making *making)
     for (size_t i = 0; i < making->draft->tags.count; i++) {
         struct rule_condition *condition = add(making, RULE_TAG);
         condition->name = pairs[i].name;
+        check_tag_name(making->document, pairs[i].node, pairs[i].name);
         condition->values = &pairs[i].value;
         condition->value_count = 1;
     }
@@ -264,7 +265,9 @@ static void make_conditions(struct making *making)
     making->rule->conditions = arena_new(&making->document->arena,
                                          (RULE_CONDITIONS_MAX + 1) * sizeof(struct rule_condition));
     add_names(making, RULE_TENANT, "tenant", draft->tenants);
+    check_tenant_names(making->document, node_find(making->when, "tenant"));
     add_names(making, RULE_KEY, "key", draft->keys);
+    check_key_names(making->document, node_find(making->when, "key"));
     add_names(making, RULE_USER, "user", draft->users);
     add_names(making, RULE_MODEL, "model", draft->models);
     check_model_names(making->document, node_find(making->when, "model"));

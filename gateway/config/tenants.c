@@ -46,6 +46,88 @@ void check_model_names(struct document *document, const struct node *list)
             say_unknown_model(document, entry, node_shown(entry));
 }
 
+/* ------------------------------------------------------- names of tenants, of keys, of their tags
+ */
+
+/* The names that the file has of something: every one of them, then {NULL, 0}. */
+typedef struct text names_of(void *document, size_t at);
+
+static struct text next_tenant(void *with, size_t i)
+{
+    const struct document *document = with;
+    const struct tenant_draft *drafts = document->tenants.at;
+    return i < document->tenants.count ? drafts[i].tenant.name : (struct text){NULL, 0};
+}
+
+static struct text next_key(void *with, size_t at)
+{
+    const struct items *tenants = &((const struct document *)with)->tenants;
+    const struct tenant_draft *drafts = tenants->at;
+    for (size_t i = 0; i < tenants->count; at -= drafts[i++].keys.count)
+        if (at < drafts[i].keys.count)
+            return ((const struct key_draft *)drafts[i].keys.at)[at].key.name;
+    return (struct text){NULL, 0};
+}
+
+static struct text next_call_tag(void *with, size_t at)
+{
+    const struct items *tenants = &((const struct document *)with)->tenants;
+    const struct tenant_draft *drafts = tenants->at;
+    for (size_t i = 0; i < tenants->count; i++) {
+        const struct key_draft *keys = drafts[i].keys.at;
+        for (size_t k = 0; k <= drafts[i].keys.count; k++) {
+            const struct items *tags = k ? &keys[k - 1].tags : &drafts[i].tags;
+            if (at < tags->count)
+                return ((const struct pair *)tags->at)[at].name;
+            at -= tags->count;
+        }
+    }
+    return (struct text){NULL, 0};
+}
+
+/* Tenants and keys may be made while it runs, and callers may set tags, so a name that the file
+ * does not have is no mistake by itself: only one that is nearly what it has is told. */
+static void check_name(struct document *document, const struct node *node, struct text name,
+                       const char *what, names_of *names)
+{
+    enum { SLIPS = 2 };
+    struct text have;
+    for (size_t i = 0; (have = names(document, i)).at; i++)
+        if (text_matches(have, name))
+            return;
+    struct text near = nearest(name, names, document);
+    if (!near.at ||
+        (text_distance(name, near, SLIPS + 1) > SLIPS && !text_equal_nocase(name, near)))
+        return;
+    struct problem *problem =
+        problem_at_key(document, node, SEVERITY_WARNING, "there is no %s \"%.*s\" in the file",
+                       what, TEXT_ARGS(text_head(name, SCALAR_NAME_MAX)));
+    problem->hint = arena_copy(&document->arena, near).at;
+}
+
+static void check_names(struct document *document, const struct node *list, const char *what,
+                        names_of *names)
+{
+    for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
+        if (entry->kind == NODE_SCALAR && !entry->broken)
+            check_name(document, entry, node_text(entry), what, names);
+}
+
+void check_tenant_names(struct document *document, const struct node *list)
+{
+    check_names(document, list, "tenant", next_tenant);
+}
+
+void check_key_names(struct document *document, const struct node *list)
+{
+    check_names(document, list, "key", next_key);
+}
+
+void check_tag_name(struct document *document, const struct node *node, struct text name)
+{
+    check_name(document, node, name, "tag", next_call_tag);
+}
+
 /* --------------------------------------------------------------------------------------- tags */
 
 /* "k=v,k=v" has no escapes. */
@@ -116,13 +198,6 @@ struct family {
 };
 
 enum { STATE_NEW, STATE_UNDER_WAY, STATE_DONE };
-
-static struct text next_tenant(void *with, size_t i)
-{
-    const struct document *document = with;
-    const struct tenant_draft *drafts = document->tenants.at;
-    return i < document->tenants.count ? drafts[i].tenant.name : (struct text){NULL, 0};
-}
 
 static const struct tenant_draft *find_parent(const struct family *family,
                                               const struct tenant_draft *draft)

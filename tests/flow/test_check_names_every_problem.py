@@ -191,6 +191,25 @@ def test_a_rule_for_a_model_that_is_not_there(tmp_path):
     assert done.returncode == 0 and 'warning: there is no model "slwo"; did you mean "slow"?' in done.stderr, done
 
 
+@pytest.mark.parametrize("what, slip, near, also_good", [
+    ("tenant", "umberlla", "umbrella", ["umbrella", "umb*", "made-while-it-runs", "umbrella-eu"]),
+    ("tenant", "UMBRELLA", "umbrella", ["*"]),
+    ("key", "nightyl", "nightly", ["nightly", "night*", "made-while-it-runs", "x"]),
+    ("tags", "taem", "team", ["team", "tier", "set-by-callers"])])
+def test_a_rule_for_a_name_that_is_nearly_there(tmp_path, what, slip, near, also_good):
+    def warned(names):
+        rules = [{"when": {what: dict.fromkeys(names, "x") if what == "tags" else names}, "use": {"model": "slow"}}]
+        config = config_for("http://127.0.0.1:1/v1", routing={"rules": rules})
+        config["tenants"].append({"name": "umbrella", "tags": {"team": "a"},
+                                  "keys": [{"name": "nightly", "hash": sha256_hash("sk-nightly"), "tags": {"tier": "gold"}}]})
+        done = check(tmp_path, to_yaml(config) + "\n")
+        assert done.returncode == 0, done
+        return done.stderr
+
+    assert " in the file" not in warned(also_good)
+    assert f'warning: there is no {what.removesuffix("s")} "{slip}" in the file; did you mean "{near}"?' in warned([slip])
+
+
 def test_fallbacks_are_there_and_bounded(tmp_path):
     def with_fallback(names, **rule):
         rules = [{"use": {"fallback": names}}] if rule else []
