@@ -193,6 +193,8 @@ static void lower_output(struct exchange *x)
         const struct use *use = &r->uses[i];
         int64_t most = output;
         if (use->limit->kind == LIMIT_MONEY) {
+            if (use->limit->exceeded == EXCEEDED_WARN) /* it is exceeded, and that is told */
+                continue;
             binds = true;
             if (use->held < use->want)
                 most = output_for(x, use->held - x->aside_nanos);

@@ -9,10 +9,9 @@
 #include "gateway/worker_inside.h"
 
 enum {
-    UNKNOWN_OUTPUT_TOKENS = 4096, /* where nobody says how long an answer may be */
-    USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
-    FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
-    PICTURES_MAX = 10,            /* of one call, at any provider */
+    USEFUL_OUTPUT_TOKENS = 64, /* an answer cut shorter than this helps nobody */
+    FORM_BYTES_PER_TOKEN = 32, /* sound at the lowest rate that can be understood */
+    PICTURES_MAX = 10,         /* of one call, at any provider */
     BYTES_PER_SECOND = 256,
     USUAL_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
     DOCUMENTS_PER_SEARCH = 100,
@@ -106,7 +105,7 @@ static int64_t longest_answer(const struct exchange *x)
     if (x->call.operation != OPERATION_SPEECH || most)
         return most;
     int64_t spoken = x->call.spoken ? x->call.spoken : x->body_bytes * SPEECH_TOKENS_PER_BYTE;
-    return spoken > UNKNOWN_OUTPUT_TOKENS ? spoken : UNKNOWN_OUTPUT_TOKENS;
+    return spoken > ESTIMATE_UNKNOWN_OUTPUT_TOKENS ? spoken : ESTIMATE_UNKNOWN_OUTPUT_TOKENS;
 }
 
 void reserve_bound(const struct exchange *x, struct usage *usage)
@@ -126,7 +125,7 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
         usage->output_tokens = reserve_picture_output(x, x->route);
     } else if (has_output(x->call.operation)) {
         int64_t most = x->call.max_tokens ? x->call.max_tokens : longest_answer(x);
-        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * reserve_choices(x);
+        usage->output_tokens = (most ? most : ESTIMATE_UNKNOWN_OUTPUT_TOKENS) * reserve_choices(x);
     }
 }
 

@@ -25,7 +25,6 @@ enum { ADDED_TOKENS = 512, ADDED_FOR_TOOLS_TOKENS = 1024 };
 
 enum {
     UNKNOWN_CONTEXT_TOKENS = 2 << 20, /* the largest that is sold */
-    UNKNOWN_OUTPUT_TOKENS = 4096,
     LEAST_OUTPUT_TOKENS = 16,   /* OpenAI and others answer so much to any smaller max_tokens */
     FIRST_OUTPUT_TOKENS = 1024, /* before anything is learnt */
     LEARNT_INPUT_MAX = 16 << 20,
@@ -211,7 +210,7 @@ static int64_t output_most(const struct estimate_facts *facts)
 {
     int64_t most = facts->max_tokens > 0      ? facts->max_tokens
                    : facts->output_tokens > 0 ? facts->output_tokens
-                                              : UNKNOWN_OUTPUT_TOKENS;
+                                              : ESTIMATE_UNKNOWN_OUTPUT_TOKENS;
     return most > LEAST_OUTPUT_TOKENS ? most : LEAST_OUTPUT_TOKENS;
 }
 

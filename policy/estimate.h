@@ -37,6 +37,9 @@ enum estimate_kind {
  * 100 for each of three pictures on the way there (OpenAI, Image generation, Cost and latency). */
 enum { ESTIMATE_PICTURE_TOKENS = 8192 };
 
+/* What an answer is held as where neither the call nor its model says how long it may be. */
+enum { ESTIMATE_UNKNOWN_OUTPUT_TOKENS = 4096 };
+
 struct estimate_facts {
     struct text model;    /* the route's name */
     struct text provider; /* the type of who will likely answer, borrowed for long; may be empty */

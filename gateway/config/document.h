@@ -471,6 +471,8 @@ void check_fallback_list(struct document *document, const struct node *list);
 void resolve_limits(struct document *document);
 void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);
+/* Warn of targets under a budget of whose answers nobody knows how long they may be. */
+void check_lengths(struct document *document);
 void resolve_jwt(struct document *document);
 void resolve_oidc(struct document *document);
 void resolve_cache(struct document *document);

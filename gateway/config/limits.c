@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <string.h>
 
 #include "gateway/base/quantity.h"
 #include "gateway/config/document.h"
 #include "gateway/config/options.h"
+#include "gateway/config/scalar.h"
+#include "policy/estimate.h"
 
 /* From what the file says of limits and budgets to `struct limit`. */
 
@@ -299,4 +302,66 @@ void resolve_limits(struct document *document)
     config->policy_limits.headers_openai = document->limit_headers & HEADERS_OPENAI;
     config->policy_limits.headers_ietf = document->limit_headers & HEADERS_IETF;
     config->policy_limits.defaults = level_list(document, &none, &document->default_limits);
+}
+
+/* ------------------------------------------------------------- how long answers may be, for money
+ */
+
+/* A budget that refuses, of calls of this model. */
+static bool has_budget(const struct limit_list *list, struct text model)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct limit *limit = &list->at[i];
+        if (limit->kind == LIMIT_MONEY && limit->exceeded != EXCEEDED_WARN &&
+            (!limit->model.len || text_equal(limit->model, model)))
+            return true;
+    }
+    return false;
+}
+
+static bool is_budgeted(const struct config *config, struct text model)
+{
+    bool found = false;
+    for (size_t i = 0; i < config->tenant_count && !found; i++)
+        found = has_budget(&config->tenants[i].limits, model) ||
+                has_budget(&config->tenants[i].user_limits, model);
+    for (size_t i = 0; i < config->key_count && !found; i++)
+        found = has_budget(&config->key_list[i].limits, model);
+    return found;
+}
+
+/* Pictures, sound and vectors have bounds of another kind. */
+static bool writes_text(const struct target *target)
+{
+    struct model_facts facts;
+    struct price unused;
+    return !catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused) ||
+           strcmp(facts.mode, "chat") == 0 || strcmp(facts.mode, "completion") == 0 ||
+           strcmp(facts.mode, "responses") == 0;
+}
+
+static bool is_endless(const struct target *target)
+{
+    return target->provider && !target->provider->type->is_mock && !target->off &&
+           target->price.output > 0 && !target->max_tokens_default && !target->max_tokens_max &&
+           writes_text(target);
+}
+
+void check_lengths(struct document *document)
+{
+    const struct model_draft *drafts = document->models.at;
+    for (size_t i = 0; i < document->models.count; i++) {
+        const struct route *route = &document->config.models[i];
+        const struct target_draft *targets = drafts[i].targets.at;
+        size_t k = 0;
+        while (k < drafts[i].targets.count && !is_endless(&route->targets[k]))
+            k++;
+        if (k < drafts[i].targets.count && is_budgeted(&document->config, route->name))
+            problem_at_key(document, targets[k].node, SEVERITY_WARNING,
+                           "nobody knows how long the answers of \"%.*s\" may be: under a budget "
+                           "they end at %d tokens where the call says nothing; give the target "
+                           "\"params: {max_tokens: …}\"",
+                           TEXT_ARGS(text_head(route->targets[k].id, SCALAR_NAME_MAX)),
+                           ESTIMATE_UNKNOWN_OUTPUT_TOKENS);
+    }
 }

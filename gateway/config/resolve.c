@@ -356,6 +356,7 @@ void document_resolve(struct document *document)
     resolve_limits(document);
     resolve_anonymous(document);
     resolve_tenants(document);
+    check_lengths(document);
     resolve_cache(document);
     resolve_guardrails(document);
 }

@@ -126,6 +126,18 @@ def test_a_budget_that_degrades_takes_the_cheapest_target(upstream):
         assert used[0] == "dear" and used[-1] == "cheap", used
 
 
+def test_a_budget_that_only_warns_shortens_nothing(upstream):
+    """Neither when it is spent, nor because nobody knows how long an answer may be."""
+    upstream.answer = lambda call: call.respond(
+        200, chat_body(usage={"prompt_tokens": 0, "completion_tokens": 6000, "total_tokens": 6000}))
+    budget = {"amount": "0.030 USD", "period": "day", "on_exceeded": "warn"}
+    with Sluice(config_for(upstream, tenants=[tenant(budget=budget)])) as gate:
+        for _ in range(3):
+            answer = gate.chat()
+            assert answer.status == 200 and not answer.header("x-sluice-max-tokens"), answer
+            assert not {"max_tokens", "max_completion_tokens"} & set(upstream.last().json)
+
+
 def test_marks_of_a_budget_are_told_once(upstream):
     upstream.answer = lambda call: call.respond(
         200, chat_body(usage={"prompt_tokens": 0, "completion_tokens": 100, "total_tokens": 100}))

@@ -210,6 +210,26 @@ def test_a_rule_for_a_name_that_is_nearly_there(tmp_path, what, slip, near, also
     assert f'warning: there is no {what.removesuffix("s")} "{slip}" in the file; did you mean "{near}"?' in warned([slip])
 
 
+def test_answers_of_no_known_length_under_a_budget(tmp_path):
+    def warned(budget, model="own-name", provider="openai", **target):
+        one = {"id": "t", "provider": "p", "model": model, "price": {"input": 1, "output": 4}, **target}
+        changes = {"providers": [{"name": "p", "type": provider, **({} if provider == "mock" else {"base_url": "http://127.0.0.1:1/v1", "api_key": "x"})}],
+                   "models": [{"name": "m", "targets": [one]}], "routing": {},
+                   "tenants": [{"name": "acme", "keys": [{"name": "k", "hash": sha256_hash("sk-acme")}], **budget}]}
+        return "nobody knows how long the answers of \"t\" may be" in check(tmp_path, good(**changes)).stderr
+
+    amount = {"amount": "5 USD", "period": "day"}
+    for budget in ({"budget": amount}, {"users": {"budget": amount}}, {"limits": {"models": {"m": {"budget": amount}}}},
+                   {"keys": [{"name": "k", "hash": sha256_hash("sk-acme"), "budget": amount}]}):
+        assert warned(budget), budget
+    assert not warned({}) and not warned({"budget": {**amount, "on_exceeded": "warn"}})
+    assert not warned({"limits": {"models": {"other": {"budget": amount}}}})
+    assert not warned({"budget": amount}, params={"max_tokens": 8192})
+    for known in ("gpt-4o", "text-embedding-3-small", "gpt-image-1"):
+        assert not warned({"budget": amount}, known), known
+    assert not warned({"budget": amount}, price={"input": 0, "output": 0}) and not warned({"budget": amount}, provider="mock")
+
+
 def test_fallbacks_are_there_and_bounded(tmp_path):
     def with_fallback(names, **rule):
         rules = [{"use": {"fallback": names}}] if rule else []
