@@ -38,12 +38,14 @@ void remote_rest(struct roster_remote *remote, bool good)
         wake(remote);
     }
     if (good != remote->known) {
+        char name[REDIS_NAME_BYTES];
+        redis_name(remote->roster->options.redis, name);
         remote->known = good;
         if (good)
-            log_line(LOG_INFO, "keys", "Redis has the keys made through the API");
+            log_line(LOG_INFO, "keys", "Redis has the keys made through the API (%s)", name);
         else
             log_line(LOG_WARN, "keys",
-                     "Redis does not answer: keys stay as they were when it did last");
+                     "Redis does not answer (%s): keys stay as they were when it did last", name);
     }
     bool soon = remote->again || (!good && remote_has_doubts(remote));
     uint64_t wait = !soon ? ROSTER_POLL_US : good ? 0 : DOUBT_US;
@@ -246,12 +248,16 @@ static void wait_for_first(struct roster_remote *remote)
     if (atomic_load(&remote->looks))
         return;
     struct directory *view = roster_view(remote->roster);
+    char name[REDIS_NAME_BYTES];
+    redis_name(remote->roster->options.redis, name);
     if (view->unknown)
         log_line(LOG_WARN, "keys",
-                 "Redis has never answered here: until it does, only the file's keys open, and who "
-                 "calls without one, or with another, is refused (503)");
+                 "Redis has never answered here (%s): until it does, only the file's keys open, "
+                 "and who calls without one, or with another, is refused (503)",
+                 name);
     else
-        log_line(LOG_WARN, "keys", "Redis does not answer yet: keys are those of the last time");
+        log_line(LOG_WARN, "keys",
+                 "Redis does not answer yet (%s): keys are those of the last time", name);
     directory_unref(view);
 }
 

@@ -250,10 +250,14 @@ static void life_tell(struct life *life)
     bool up = atomic_load(&shared->up);
     if (up == life->told_up && life->told_anything)
         return;
+    char name[REDIS_NAME_BYTES];
+    redis_name(shared->redis, name);
     if (up)
-        log_line(LOG_INFO, "store", "Redis counts; nodes: %u", atomic_load(&shared->nodes));
+        log_line(LOG_INFO, "store", "Redis counts (%s); nodes: %u", name,
+                 atomic_load(&shared->nodes));
     else if (life->told_anything)
-        log_line(LOG_WARN, "store", "Redis is away: each limit does what its on_error says");
+        log_line(LOG_WARN, "store", "Redis is away (%s): each limit does what its on_error says",
+                 name);
     else
         return;
     life->told_up = up;

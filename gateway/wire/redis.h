@@ -49,6 +49,11 @@ struct redis_options {
 /* Is it one? Else *fault in words without the password. */
 bool redis_url_read(const char *url, struct fault *fault);
 
+/* Which one it is, for people: "redis.example:6379/0", "unix:/run/redis.sock?db=1", "mymaster/0 by
+ * the Sentinel a:26379". Never user or password; cut to the room. */
+enum { REDIS_NAME_BYTES = 320 };
+void redis_name(const struct redis_options *options, char into[REDIS_NAME_BYTES]);
+
 /* An answer, borrowed for the time of the callback. */
 enum redis_kind { REDIS_NIL, REDIS_STATUS, REDIS_TEXT, REDIS_NUMBER, REDIS_LIST, REDIS_ERROR };
 struct redis_reply;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <string.h>
 #include <sys/un.h>
 
 #include "gateway/http/url.h"
@@ -158,4 +159,22 @@ bool redis_url_read(const char *url, struct fault *fault)
     bool good = redis_url_parse(url, &parsed, fault);
     memory_wipe(&parsed, sizeof(parsed));
     return good;
+}
+
+void redis_name(const struct redis_options *options, char into[REDIS_NAME_BYTES])
+{
+    struct redis_url url;
+    struct fault ignored;
+    if (!redis_url_parse(options->url, &url, &ignored))
+        snprintf(into, REDIS_NAME_BYTES, "(not readable)");
+    else if (options->sentinel_master && options->sentinels[0])
+        snprintf(into, REDIS_NAME_BYTES, "%s/%u by the Sentinel %s%s", options->sentinel_master,
+                 url.db, options->sentinels[0], options->sentinels[1] ? " and others" : "");
+    else if (url.place.is_unix)
+        snprintf(into, REDIS_NAME_BYTES, "unix:%s?db=%u", url.place.host, url.db);
+    else if (strchr(url.place.host, ':'))
+        snprintf(into, REDIS_NAME_BYTES, "[%s]:%u/%u", url.place.host, url.place.port, url.db);
+    else
+        snprintf(into, REDIS_NAME_BYTES, "%s:%u/%u", url.place.host, url.place.port, url.db);
+    memory_wipe(&url, sizeof(url));
 }

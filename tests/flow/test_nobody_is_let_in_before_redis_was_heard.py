@@ -49,7 +49,7 @@ def test_it_waits_for_redis_to_say_that_there_is_nobody(upstream, later):
             assert got(gate, key) == (503, AWAY)
         assert upstream.calls == []
         assert gate.request("GET", "/v1/models", key=None).status == 503
-        assert gate.log().count(UNHEARD) == 1 and OPEN not in gate.log()
+        assert gate.log().count(f"{UNHEARD} (127.0.0.1:{later.port}/0)") == 1 and OPEN not in gate.log()
         gate.write(merged(gate.config, {"limits": {"default": {"requests_per_minute": 600}}}))
         assert gate.cli("reload").returncode == 0
         for key in (None, "sk-anything", KEY_WRONG) * 3:

@@ -65,6 +65,29 @@ static void urls_may_have_a_login(void **state)
     check_login("rediss://default:word@[::1]:1", "default", "word");
 }
 
+static void which_one_it_is_is_said_without_its_password(void **state)
+{
+    static const struct {
+        struct redis_options options;
+        const char *name;
+    } known[] = {
+        {{.url = "redis://localhost"}, "localhost:6379/0"},
+        {{.url = "rediss://me:s3cret%40@redis.example:7000/2"}, "redis.example:7000/2"},
+        {{.url = "redis://:s3cret@[::1]:7000"}, "[::1]:7000/0"},
+        {{.url = "unix://:s3cret@/run/redis.sock?db=3"}, "unix:/run/redis.sock?db=3"},
+        {{.url = "redis://:s3cret@none/1", .sentinel_master = "mine", .sentinels = {"a:26379"}},
+         "mine/1 by the Sentinel a:26379"},
+        {{.url = "redis://none/1", .sentinel_master = "mine", .sentinels = {"a:1", "b:2"}},
+         "mine/1 by the Sentinel a:1 and others"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        char name[REDIS_NAME_BYTES];
+        redis_name(&known[i].options, name);
+        assert_string_equal(name, known[i].name);
+    }
+}
+
 static void what_is_no_url_is_refused_without_its_password(void **state)
 {
     (void)state;
@@ -403,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(urls_name_a_host_a_port_and_a_database),
         cmocka_unit_test(urls_may_have_a_login),
+        cmocka_unit_test(which_one_it_is_is_said_without_its_password),
         cmocka_unit_test(what_is_no_url_is_refused_without_its_password),
         cmocka_unit_test(urls_have_bounds),
         cmocka_unit_test(places_of_sentinels),
