@@ -337,6 +337,18 @@ static const char *why_it_waits(const struct fleet *fleet, const struct replica 
     return has_usable_node(fleet, one, need) ? "no_room" : "node_away";
 }
 
+/* Where what is declared was rolled back, that says more than that what served before has no room
+ * now: callers are told both. */
+static void say_to_callers(const struct fleet_deployment *deployment, const char *reason,
+                           char told[FLEET_REASON_MAX])
+{
+    if (deployment->rejected_digest == deployment->spec->digest)
+        snprintf(told, FLEET_REASON_MAX, "%.30s:rolled_back:%.50s", reason,
+                 deployment->rejected_for);
+    else
+        snprintf(told, FLEET_REASON_MAX, "%s", reason);
+}
+
 /* Nobody can make room: who waits as long as a call may wait is told. */
 static void no_room(struct fleet *fleet, struct replica *one, const char *reason, uint64_t now_us)
 {
@@ -347,7 +359,9 @@ static void no_room(struct fleet *fleet, struct replica *one, const char *reason
     if (!deployment->demand.held || !oldest_us || timeout_us <= 0 ||
         deployment_serving(deployment) > 0 || now_us < oldest_us + (uint64_t)timeout_us)
         return;
-    fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), reason);
+    char told[FLEET_REASON_MAX];
+    say_to_callers(deployment, reason, told);
+    fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), told);
 }
 
 static void place_one(struct fleet *fleet, struct replica *one, uint64_t now_us)

@@ -333,6 +333,29 @@ static void restart_with(const struct fleet_verdict *verdict, bool leads)
     fleet_free(old);
 }
 
+static void callers_are_told_of_a_rollback_too_when_there_is_no_room(void **state)
+{
+    (void)state;
+    begin(ROLL_ROLLING, 1, 20);
+    revise(FATE_FINAL, ROLL_ROLLING);
+    world_run(30 * SECOND_US);
+    assert_int_equal(look("qwen").stable, 1);
+    assert_string_equal(look("qwen").rejected_for, "launch_failed:exec_failed");
+    assert_true(order("qwen", FLEET_STOP));
+    struct deployment_spec spec = plain_spec("other", 15);
+    spec.scaling.min = 1;
+    world_model(&spec);
+    world_configure();
+    world_run(30 * SECOND_US);
+    assert_int_equal(look("other").ready, 1);
+    assert_true(order("other", FLEET_PIN) && order("qwen", FLEET_START));
+    world_call(model);
+    world_run(120 * SECOND_US);
+    assert_string_equal(model->last_why, "no_room:rolled_back:launch_failed:exec_failed");
+    assert_string_equal(look("qwen").reason, "no_room");
+    end();
+}
+
 static void what_was_rolled_back_stays_so_in_the_next_process(void **state)
 {
     (void)state;
@@ -446,6 +469,7 @@ int main(void)
         cmocka_unit_test(orders_promote_pause_and_roll_back),
         cmocka_unit_test(what_an_order_has_taken_back_stays_taken_back),
         cmocka_unit_test(what_runs_after_a_restart_is_taken_over),
+        cmocka_unit_test(callers_are_told_of_a_rollback_too_when_there_is_no_room),
         cmocka_unit_test(what_was_rolled_back_stays_so_in_the_next_process),
         cmocka_unit_test(what_is_tried_is_tried_beside_what_served),
         cmocka_unit_test(who_leads_next_knows_what_was_rolled_back),
