@@ -33,6 +33,24 @@ static bool has_same_listeners(const struct config *a, const struct config *b)
     return true;
 }
 
+static bool has_same_redis(const struct config *a, const struct config *b)
+{
+    const struct redis_options *one = &a->store.redis, *other = &b->store.redis;
+    for (size_t i = 0; i < REDIS_SENTINELS_MAX; i++)
+        if (!is_same(one->sentinels[i], other->sentinels[i]))
+            return false;
+    return is_same(one->url, other->url) && one->mode == other->mode &&
+           is_same(one->sentinel_master, other->sentinel_master) &&
+           is_same(one->sentinel_username, other->sentinel_username) &&
+           is_same(one->sentinel_password, other->sentinel_password) &&
+           is_same(one->server_name, other->server_name) && one->timeout_us == other->timeout_us &&
+           is_same(one->tls.cert_file, other->tls.cert_file) &&
+           is_same(one->tls.key_file, other->tls.key_file) &&
+           is_same(one->tls.ca_file, other->tls.ca_file) &&
+           is_same(a->store.key_prefix, b->store.key_prefix) &&
+           a->store.replicas_max == b->store.replicas_max;
+}
+
 static void name_restart(FILE *restart, bool is_changed, const char *what)
 {
     if (is_changed && restart != NULL)
@@ -49,8 +67,21 @@ void reload_adopt(struct config *next, const struct config *current, const struc
     name_restart(restart, !is_same(next->state, start->state), "STATE");
     name_restart(restart, !is_same(next->admin_socket, start->admin_socket), "admin.socket");
     name_restart(restart, !is_same(next->database, start->database), "store.embedded.path");
+    name_restart(restart, next->store.is_redis != start->store.is_redis, "store.type");
+    name_restart(restart,
+                 next->store.is_redis && start->store.is_redis && !has_same_redis(next, start),
+                 "store.redis (but on_error)");
+    name_restart(restart,
+                 next->keep_requests_us != start->keep_requests_us ||
+                     next->keep_minutes_us != start->keep_minutes_us ||
+                     next->keep_hours_us != start->keep_hours_us ||
+                     next->keep_days_us != start->keep_days_us,
+                 "store.retention (of usage)");
     name_restart(restart, !is_same(next->ledger_path, start->ledger_path), "ledger.path");
-    name_restart(restart, next->ledger_sync_disk != start->ledger_sync_disk, "ledger.sync");
+    name_restart(restart,
+                 next->ledger_sync_disk != start->ledger_sync_disk ||
+                     next->ledger_sync_store != start->ledger_sync_store,
+                 "ledger.sync");
     name_restart(restart, next->deploy.leave != start->deploy.leave, "deployments.on_exit");
     name_restart(restart, !is_same(next->telemetry.file, start->telemetry.file),
                  "telemetry.log.file");
@@ -65,6 +96,10 @@ void reload_adopt(struct config *next, const struct config *current, const struc
         next->listener_count = start->listener_count;
     }
     next->workers = start->workers;
+    next->store.is_redis = start->store.is_redis;
+    next->store.redis = start->store.redis;
+    next->store.key_prefix = start->store.key_prefix;
+    next->store.replicas_max = start->store.replicas_max;
 }
 
 /* What <load> finds wrong, as text or JSON; malloc()ed. */

@@ -2,6 +2,8 @@
 """SIGHUP and `sluice reload`: a new file counts for new calls, an open stream notices nothing."""
 
 import json
+import os
+import re
 import signal
 import threading
 import time
@@ -11,6 +13,7 @@ from harness import (
     KEY_ACME,
     KEY_GLOBEX,
     SANITIZED,
+    Sluice,
     chat_chunk,
     config_for,
     eventually,
@@ -21,6 +24,7 @@ from harness import (
     sse_events,
 )
 from raw_client import Client
+from redis_servers import Redis
 
 pytestmark = pytest.mark.threads
 STREAMS = 60 if SANITIZED else 200
@@ -236,6 +240,30 @@ def test_what_waits_for_a_restart_is_not_forgotten(gate):
     assert gate.cli("reload").returncode != 0 and waiting() == ["server.workers"]
     gate.write(good)
     assert gate.cli("reload").returncode == 0 and waiting() == []
+
+
+def test_what_holds_redis_waits_for_a_restart(upstream):
+    """It is named, and a service that is replaced does not take it up unasked."""
+    with Redis() as redis, Sluice(config_for(upstream, store={"type": "redis", "redis": {"url": redis.url()}})) as gate:
+        good = gate.config
+
+        def waiting(**store):
+            gate.write(merged(good, {"store": store}))
+            done = gate.cli("reload")
+            assert done.returncode == 0
+            named = re.search("not in force before a restart: (.*)", done.stderr)
+            return named and named[1]
+
+        for change in ({"url": f"redis://:other@127.0.0.1:{redis.port}/0"}, {"key_prefix": "other:"}, {"timeout": "77ms"},
+                       {"replicas_max": 7}, {"url": "redis://127.0.0.1", "sentinel": {"master": "m", "addresses": ["127.0.0.1:1"]}}):
+            assert waiting(redis=change) == "store.redis (but on_error)", change
+        assert waiting(redis={"on_error": {"limits": "closed"}}) is None
+        assert waiting(retention={"requests": "3d"}) == "store.retention (of usage)"
+        assert waiting(retention={"content": "3d"}) is None
+        assert waiting(type="embedded") == "store.type"
+        before = len(gate.log())
+        os.kill(gate.worker_pid, signal.SIGKILL)
+        eventually(lambda: "Redis counts" in gate.log()[before:], 60, what="the next service is with Redis, too")
 
 
 def test_reloads_leak_nothing(gate):
