@@ -433,11 +433,7 @@ void crossing_begin(struct exchange *x, struct text type)
 {
     struct answer_way way = way_of(x);
     way.stream_in = crossing_is_stream(type);
-    /* The body goes once the answer's head has left; some answers repeat parts of it. */
-    enum operation operation = x->call.operation;
-    bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||
-                   operation == OPERATION_RERANK;
-    way.call = repeats ? arena_copy(&x->arena, way.call) : (struct text){"", 0};
+    way.call = translate_keep_call(&x->arena, x->client_words, way.call);
     if (!x->dialect && guarding_watches(x)) {
         struct answer_way known = way;
         way.to = known.from = known_words(x->call.operation);

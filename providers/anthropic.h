@@ -108,6 +108,8 @@ void anthropic_write_call(struct arena *arena, const struct chat *chat,
 void anthropic_write_count_call(struct arena *arena, const struct chat *chat,
                                 const struct call_target *target, struct buffer *out,
                                 struct losses *losses);
+/* Claude can be held to a schema, and not to JSON of any shape: that is asked for in words. */
+extern const struct text anthropic_asks_json;
 /* `system` and `messages`. */
 void anthropic_put_conversation(struct anthropic_writing *w);
 /* A block of a call; false when it was left out. */

@@ -38,6 +38,9 @@ void anthropic_put_extras(struct buffer *out, struct text raw, const struct text
     }
 }
 
+const struct text anthropic_asks_json = {
+    "Answer with one valid JSON object and nothing else: no text around it, no code fence.", 85};
+
 const char *anthropic_name_of_shape(const struct chat *chat)
 {
     struct text name = chat->from->name;
@@ -57,7 +60,9 @@ void anthropic_put_output(struct anthropic_writing *w, struct text effort)
     const struct chat *chat = w->chat;
     const char *name = anthropic_name_of_shape(chat);
     bool fits = chat->shape == SHAPE_SCHEMA && (w->model.has_schemas || w->own);
-    if (chat->shape != SHAPE_TEXT && !fits)
+    if (chat->shape == SHAPE_JSON && !fits)
+        loss_hint(w->losses, "%s", name); /* it is asked for in words */
+    else if (chat->shape != SHAPE_TEXT && !fits)
         loss_demand(w->losses, "%s", name);
     struct text extras = {NULL, 0};
     if (w->own)

@@ -95,10 +95,17 @@ static bool put_plainly(struct anthropic_writing *w, const struct message *messa
 static void put_system(struct anthropic_writing *w, size_t from)
 {
     size_t mark = buffer_length(w->out), first = 0;
+    bool asks_json = w->chat->shape == SHAPE_JSON && !w->own;
     put_open(w->out, "system", '[');
     size_t count = put_system_parts(w, from, &first);
+    if (asks_json) {
+        put_open(w->out, NULL, '{');
+        put_inner(w->out, "type", TEXT("text"));
+        put_inner(w->out, "text", anthropic_asks_json);
+        put_literal(w->out, "}");
+    }
     put_literal(w->out, "]");
-    if (count > 1)
+    if (count > 1 || asks_json)
         return;
     size_t length = buffer_length(w->out);
     cut_back(w->out, mark);

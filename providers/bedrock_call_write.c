@@ -45,6 +45,14 @@ static void put_system(struct bedrock_writing *w)
             bedrock_put_part(w, part, false);
         }
     }
+    if (chat->shape == SHAPE_JSON && w->claude && !w->own) {
+        if (!open)
+            put_open(w->out, "system", '[');
+        open = true;
+        put_open(w->out, NULL, '{');
+        put_inner(w->out, "text", anthropic_asks_json);
+        put_literal(w->out, "}");
+    }
     if (open)
         put_literal(w->out, "]");
 }

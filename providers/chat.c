@@ -607,3 +607,56 @@ struct text chat_without_blank_end(struct text inner)
     }
     return inner;
 }
+
+/* ------------------------------------------------------------------------------ OpenAI's tools */
+
+void chat_tool_of_text(struct arena *arena, struct tool *tool, struct text json, struct text rules)
+{
+    struct text syntax = member_string(member_find(rules, TEXT("syntax")));
+    struct text grammar = member_string(member_find(rules, TEXT("definition")));
+    tool->kind = TOOL_FUNCTION;
+    tool->name = member_string(member_find(json, TEXT("name")));
+    tool->description = member_string(member_find(json, TEXT("description")));
+    tool->takes_text = true;
+    tool->schema = TEXT("{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\","
+                        "\"description\":\"The tool's whole input, as plain text\"}},"
+                        "\"required\":[\"input\"],\"additionalProperties\":false}");
+    if (grammar.len)
+        tool->description =
+            arena_format(arena, "%.*s\\n\\nThe input has to follow this grammar (%.*s):\\n%.*s",
+                         TEXT_ARGS(tool->description), TEXT_ARGS(syntax), TEXT_ARGS(grammar));
+}
+
+/* Of a function or a custom tool its name, which chats have a level further in; of a tool of the
+ * provider its kind. */
+static struct text name_of_allowed(struct text json)
+{
+    static const struct text inside[] = {{"function", 8}, {"custom", 6}};
+    struct text name = member_string(member_find(json, TEXT("name")));
+    for (size_t i = 0; i < sizeof(inside) / sizeof(inside[0]) && !name.at; i++)
+        name = member_string(member_find(member_find(json, inside[i]), TEXT("name")));
+    return name.at ? name : member_string(member_find(json, TEXT("type")));
+}
+
+static bool is_listed(const struct tool *tool, const struct text *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text_equal(names[i], tool->name))
+            return true;
+    return false;
+}
+
+void chat_keep_allowed(struct arena *arena, struct chat *chat, struct text list)
+{
+    struct text none, json;
+    size_t count = 0, kept = 0;
+    if (!list.len || list.at[0] != '[')
+        return;
+    struct text *names = arena_new(arena, CHAT_TOOLS_MAX * sizeof(*names));
+    while (count < CHAT_TOOLS_MAX && member_next(&list, &none, &json))
+        names[count++] = name_of_allowed(json);
+    for (size_t i = 0; i < chat->tool_count; i++)
+        if (is_listed(&chat->tools[i], names, count))
+            chat->tools[kept++] = chat->tools[i];
+    chat->tool_count = kept;
+}

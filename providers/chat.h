@@ -334,6 +334,13 @@ bool json_says_something(struct text json);
  * False: there is one without a name, or too many. */
 bool chat_read_functions(struct chat *chat, struct arena *arena, struct text tools);
 
+/* Make <tool> one of free text, as <json> names and describes it: to others a function with one
+ * argument. What the text has to look like (<rules>, an object with `syntax` and `definition`) is
+ * told in its description, since no other dialect can hold the model to a grammar. */
+void chat_tool_of_text(struct arena *arena, struct tool *tool, struct text json, struct text rules);
+/* Leave only those tools that are in OpenAI's <list> of allowed ones; all, when it is no list. */
+void chat_keep_allowed(struct arena *arena, struct chat *chat, struct text list);
+
 /* Keep a member that only the dialect of the call knows; what finds no room is named together. */
 void chat_keep_field(struct chat *chat, struct text name, struct text value, bool is_demand);
 

@@ -53,6 +53,7 @@ const struct translator translator_openai_chat = {
     .read_call = openai_chat_read_call,
     .write_call = write_call,
     .write_path = write_path,
+    .keep_call = openai_keep_call,
     OPENAI_CHAT_ANSWERS,
 };
 
@@ -63,5 +64,6 @@ const struct translator translator_mistral_chat = {
     .read_call = openai_chat_read_call,
     .write_call = write_mistral_call,
     .write_path = write_path,
+    .keep_call = openai_keep_call,
     OPENAI_CHAT_ANSWERS,
 };

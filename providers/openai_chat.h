@@ -69,6 +69,7 @@ struct call_reading {
     struct chat *chat;
     struct fault *fault;
     bool said_completion_max; /* max_completion_tokens was there: it goes before max_tokens */
+    struct text allowed;      /* tool_choice's allowed tools, json */
     struct call_names calls;  /* while messages are read */
 };
 
@@ -262,10 +263,11 @@ void openai_chat_read_end(void *state, struct answer_sink *sink);
 struct written_part {
     enum part_kind kind;
     bool has_arguments;
+    bool is_custom;         /* a call of a tool of free text: <data> has its arguments so far */
     unsigned place;         /* among the calls, or among the reasoning */
     struct text id;         /* of reasoning, for what only its provider can read */
     struct text media_type; /* of an image */
-    char *data;             /* base64 of an image, until it is whole */
+    char *data;             /* base64 of an image, or arguments, until they are whole */
     size_t len, room;
 };
 
@@ -318,6 +320,10 @@ struct text openai_finish_word(const struct answer_way *way, enum finish finish,
 bool openai_is_family(const struct translator *translator);
 /* Does the client know functions, and no tools yet? */
 bool openai_wants_functions(const struct answer_way *way);
+/* Has the client declared the tool of that name as one of free text? */
+bool openai_is_custom(const struct answer_way *way, struct text name);
+/* translator.keep_call: what those two look at. */
+struct text openai_keep_call(struct arena *arena, struct text call);
 /* Characters in an inner text. */
 int64_t openai_count_characters(struct text inner);
 /* "id" "object" "created" "model". */

@@ -2,6 +2,7 @@
 /*
  * openai_chat.h: an answer is written as a stream of chunks, of chats and of completions.
  */
+#include "gateway/base/member.h"
 #include "providers/openai_chat.h"
 
 enum {
@@ -121,16 +122,52 @@ static void begin_call(struct openai_writer *w, const struct answer_event *event
             openai_open_string(w->out, "id");
             buffer_format(w->out, "call_%.*s_%u\"", TEXT_ARGS(w->base.way->id), event->part);
         }
-        put_literal(w->out, ",\"type\":\"function\",\"function\":{");
+        put_literal(w->out, part->is_custom ? ",\"type\":\"custom\",\"custom\":{"
+                                            : ",\"type\":\"function\",\"function\":{");
         put_inner(w->out, "name", event->name.at ? event->name : TEXT(""));
-        put_literal(w->out, ",\"arguments\":\"\"}}]");
+        put_literal(w->out, part->is_custom ? ",\"input\":\"\"}}]" : ",\"arguments\":\"\"}}]");
     }
+    end_delta(w);
+}
+
+/* What is held of a part until it is whole. */
+static void keep_data(struct openai_writer *w, struct written_part *part, struct text more)
+{
+    if (part->len + more.len > part->room) {
+        size_t room = 2 * (part->len + more.len);
+        char *data = arena_take(&w->base.arena, room);
+        if (part->len)
+            memcpy(data, part->data, part->len);
+        part->data = data;
+        part->room = room;
+    }
+    memcpy(part->data + part->len, more.at, more.len);
+    part->len += more.len;
+}
+
+/* Free text is known when its one argument is whole; what has not that one is given as it is. */
+static void write_input(struct openai_writer *w, const struct answer_event *event,
+                        const struct written_part *part)
+{
+    struct text whole = {part->data, part->len};
+    struct text object = object_of_inner(&w->base.arena, whole);
+    struct text input = member_string(member_find(object, TEXT("input")));
+    begin_delta(w, event->choice, true);
+    put_call(w, part);
+    put_literal(w->out, ",\"custom\":{");
+    openai_open_string(w->out, "input");
+    put_text(w->out, input.at ? input : whole);
+    put_literal(w->out, "\"}}]");
     end_delta(w);
 }
 
 static void write_arguments(struct openai_writer *w, const struct answer_event *event,
                             struct written_part *part)
 {
+    if (part->is_custom) {
+        keep_data(w, part, event->text);
+        return;
+    }
     if (w->legacy && part->place > 0)
         return; /* there is room for one */
     part->has_arguments = part->has_arguments || event->text.len;
@@ -153,7 +190,9 @@ static void end_call(struct openai_writer *w, const struct answer_event *event,
 {
     struct answer_event none = *event;
     none.text = TEXT("{}");
-    if (!part->has_arguments)
+    if (part->is_custom)
+        write_input(w, event, part);
+    else if (!part->has_arguments)
         write_arguments(w, &none, part);
 }
 
@@ -168,6 +207,7 @@ static void begin_part(struct openai_writer *w, const struct answer_event *event
     *part = (struct written_part){.kind = event->part_kind};
     if (event->part_kind == PART_CALL) {
         part->place = choice->calls++;
+        part->is_custom = openai_is_custom(w->base.way, event->name);
         if (!w->completion && !(w->legacy && part->place > 0))
             begin_call(w, event, part);
     } else if (event->part_kind == PART_REASONING) {
@@ -272,21 +312,6 @@ static void write_text(struct openai_writer *w, const struct answer_event *event
     case PART_RAW:
         break;
     }
-}
-
-/* Base64 of an image is whole at the end of the part only. */
-static void keep_data(struct openai_writer *w, struct written_part *part, struct text more)
-{
-    if (part->len + more.len > part->room) {
-        size_t room = 2 * (part->len + more.len);
-        char *data = arena_take(&w->base.arena, room);
-        if (part->len)
-            memcpy(data, part->data, part->len);
-        part->data = data;
-        part->room = room;
-    }
-    memcpy(part->data + part->len, more.at, more.len);
-    part->len += more.len;
 }
 
 static void write_image(struct openai_writer *w, const struct answer_event *event,

@@ -525,5 +525,6 @@ bool openai_chat_read_call(struct arena *arena, const struct call_source *source
     }
     if (!openai_read_options(&r, source, of_chats, sizeof(of_chats) / sizeof(of_chats[0])))
         return false;
+    chat_keep_allowed(arena, chat, r.allowed);
     return has_messages ? true : openai_refuse(&r, "messages", "is missing");
 }

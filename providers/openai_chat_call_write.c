@@ -137,6 +137,12 @@ static void write_tool(struct call_writing *w, const struct tool *tool)
     put_literal(w->out, "}");
 }
 
+/* A tool of free text goes as it came to who has such ones. */
+static bool is_own_custom(const struct call_writing *w, const struct tool *tool)
+{
+    return tool->takes_text && w->chat->from == w->own;
+}
+
 static size_t write_tool_list(struct call_writing *w)
 {
     const struct chat *chat = w->chat;
@@ -152,7 +158,7 @@ static size_t write_tool_list(struct call_writing *w)
             loss_hint(w->losses, "tools[%zu].cache_control", i);
         if (!written++)
             put_open(w->out, "tools", '[');
-        if (tool->kind == TOOL_FUNCTION) {
+        if (tool->kind == TOOL_FUNCTION && !is_own_custom(w, tool)) {
             write_tool(w, tool);
         } else {
             put_comma(w->out);
@@ -166,9 +172,14 @@ static size_t write_tool_list(struct call_writing *w)
 
 static void write_one_choice(struct call_writing *w)
 {
+    const char *kind = "function";
+    for (size_t i = 0; i < w->chat->tool_count; i++)
+        if (is_own_custom(w, &w->chat->tools[i]) &&
+            text_equal(w->chat->tools[i].name, w->chat->tool_choice_name))
+            kind = "custom";
     put_open(w->out, "tool_choice", '{');
-    put_inner(w->out, "type", TEXT("function"));
-    put_open(w->out, "function", '{');
+    put_inner(w->out, "type", text_of(kind));
+    put_open(w->out, kind, '{');
     put_inner(w->out, "name", w->chat->tool_choice_name);
     put_literal(w->out, "}}");
 }

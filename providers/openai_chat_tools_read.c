@@ -6,13 +6,13 @@
 #include "providers/openai_chat.h"
 
 struct tool_words {
-    struct text type, function, name, description, parameters, strict, cache_control;
+    struct text type, function, custom, name, description, parameters, strict, cache_control;
 };
 
 static const struct member_slot tool_slots[] = {
     SLOT(tool_words, type),          SLOT(tool_words, function),   SLOT(tool_words, name),
     SLOT(tool_words, description),   SLOT(tool_words, parameters), SLOT(tool_words, strict),
-    SLOT(tool_words, cache_control),
+    SLOT(tool_words, cache_control), SLOT(tool_words, custom),
 };
 
 static bool refuse_tool(struct call_reading *r, size_t number, const char *field, const char *what)
@@ -39,6 +39,19 @@ static bool read_function(struct call_reading *r, size_t number, const struct to
     return true;
 }
 
+/* {"type":"custom","custom":{"name":...,"format":{"type":"grammar","grammar":{...}}}}; flat, as
+ * Responses has it, too. */
+static bool read_custom(struct call_reading *r, size_t number, struct text json, struct text inside,
+                        struct tool *tool)
+{
+    struct text own = json_is_object(inside) ? inside : json;
+    struct text format = member_find(own, TEXT("format"));
+    struct text grammar = member_find(format, TEXT("grammar"));
+    chat_tool_of_text(r->arena, tool, own, json_is_object(grammar) ? grammar : format);
+    tool->raw = json;
+    return tool->name.len ? true : refuse_tool(r, number, ".custom.name", "has to be a string");
+}
+
 static bool read_tool(struct call_reading *r, size_t number, struct text json, struct tool *tool)
 {
     struct tool_words words = {.type = {NULL, 0}};
@@ -47,6 +60,8 @@ static bool read_tool(struct call_reading *r, size_t number, struct text json, s
     bool knows_all = member_take_all(json, SLOTS(tool_slots), &words);
     struct text type = member_string(words.type);
     tool->cache = words.cache_control;
+    if (inner_is(type, "custom"))
+        return read_custom(r, number, json, words.custom, tool);
     if (type.len && !inner_is(type, "function")) {
         tool->kind = TOOL_OTHER;
         tool->name = type;
@@ -97,13 +112,13 @@ bool openai_read_functions(struct call_reading *r, struct text functions)
 /* --------------------------------------------------------------------------------- the choice */
 
 struct wanted_words {
-    struct text type, function, name;
+    struct text type, function, custom, name, allowed_tools, mode, tools;
 };
 
 static const struct member_slot choice_slots[] = {
-    SLOT(wanted_words, type),
-    SLOT(wanted_words, function),
-    SLOT(wanted_words, name),
+    SLOT(wanted_words, type),   SLOT(wanted_words, function),      SLOT(wanted_words, name),
+    SLOT(wanted_words, custom), SLOT(wanted_words, allowed_tools), SLOT(wanted_words, mode),
+    SLOT(wanted_words, tools),
 };
 
 static enum tool_choice choice_of_word(struct text word)
@@ -122,6 +137,20 @@ static bool choose_one(struct call_reading *r, struct text name, const char *fie
     return r->chat->tool_choice_name.len ? true : openai_refuse(r, field, "has to name a function");
 }
 
+/* {"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[...]}}, or flat. */
+static bool read_allowed(struct call_reading *r, struct wanted_words *words)
+{
+    member_take_all(words->allowed_tools, SLOTS(choice_slots), words);
+    struct text mode = member_string(words->mode);
+    r->chat->tool_choice = choice_of_word(mode);
+    r->allowed = words->tools;
+    if (!json_is_array(words->tools))
+        return openai_refuse(r, "tool_choice.allowed_tools.tools", "has to be an array");
+    return r->chat->tool_choice
+               ? true
+               : openai_refuse(r, "tool_choice.allowed_tools.mode", "has to be auto or required");
+}
+
 bool openai_read_tool_choice(struct call_reading *r, struct text choice)
 {
     struct wanted_words words = {.type = {NULL, 0}};
@@ -135,7 +164,13 @@ bool openai_read_tool_choice(struct call_reading *r, struct text choice)
         return openai_refuse(r, "tool_choice", "has to be a string or an object");
     member_take_all(choice, SLOTS(choice_slots), &words);
     struct text type = member_string(words.type);
-    if (type.len && !inner_is(type, "function")) {   /* allowed_tools, custom, ... */
+    if (inner_is(type, "allowed_tools"))
+        return read_allowed(r, &words);
+    if (inner_is(type, "custom")) {
+        member_take_all(words.custom, SLOTS(choice_slots), &words);
+        return choose_one(r, words.name, "tool_choice");
+    }
+    if (type.len && !inner_is(type, "function")) {   /* a tool of the provider's */
         r->chat->tool_choice = choice_of_word(type); /* {"type":"auto"}, as some send it */
         if (!r->chat->tool_choice)
             chat_keep_field(r->chat, TEXT("tool_choice"), choice, true);

@@ -2,6 +2,7 @@
 /*
  * openai_chat.h: an answer is written as a body, of chats and of completions.
  */
+#include "gateway/base/member.h"
 #include "providers/openai_chat.h"
 
 struct whole_writing {
@@ -137,6 +138,20 @@ static void put_function(struct whole_writing *w, const struct part *call)
     put_literal(w->out, "\"}");
 }
 
+static void put_custom(struct whole_writing *w, const struct part *call)
+{
+    struct text input = member_string(member_find(call->arguments, TEXT("input")));
+    put_inner(w->out, "type", TEXT("custom"));
+    put_open(w->out, "custom", '{');
+    put_inner(w->out, "name", call->name);
+    openai_open_string(w->out, "input");
+    if (input.at)
+        put_text(w->out, input);
+    else /* it has not the one argument that it should: as it is */
+        put_json_inner(w->out, call->arguments);
+    put_literal(w->out, "\"}");
+}
+
 static void put_call(struct whole_writing *w, const struct part *call, size_t index)
 {
     struct text id = call->id;
@@ -144,9 +159,13 @@ static void put_call(struct whole_writing *w, const struct part *call, size_t in
         id = arena_format(w->arena, "call_%.*s_%zu", TEXT_ARGS(w->way->id), index);
     put_open(w->out, NULL, '{');
     put_inner(w->out, "id", id);
-    put_inner(w->out, "type", TEXT("function"));
-    put_open(w->out, "function", '{');
-    put_function(w, call);
+    if (openai_is_custom(w->way, call->name)) {
+        put_custom(w, call);
+    } else {
+        put_inner(w->out, "type", TEXT("function"));
+        put_open(w->out, "function", '{');
+        put_function(w, call);
+    }
     if (call->signature.at) {
         put_literal(w->out, ",\"extra_content\":{\"google\":{\"thought_signature\":\"");
         put_text(w->out, call->signature);

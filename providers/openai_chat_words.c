@@ -98,6 +98,47 @@ bool openai_wants_functions(const struct answer_way *way)
            !member_find(way->call, TEXT("tools")).at;
 }
 
+/* The name of a custom tool, or at == NULL: it is of another kind. */
+static struct text name_of_custom(struct text tool)
+{
+    if (!text_equal(member_find(tool, TEXT("type")), TEXT("\"custom\"")))
+        return (struct text){NULL, 0};
+    struct text inside = member_find(tool, TEXT("custom"));
+    return member_string(member_find(json_is_object(inside) ? inside : tool, TEXT("name")));
+}
+
+bool openai_is_custom(const struct answer_way *way, struct text name)
+{
+    struct text none, tool, tools = {NULL, 0};
+    if (way->to->operation == OPERATION_CHAT && json_is_object(way->call))
+        tools = json_items(member_find(way->call, TEXT("tools")));
+    while (member_next(&tools, &none, &tool)) {
+        struct text custom = name_of_custom(tool);
+        if (custom.at && text_equal(custom, name))
+            return true;
+    }
+    return false;
+}
+
+struct text openai_keep_call(struct arena *arena, struct text call)
+{
+    struct text rest = call, name, value, none, tool, tools = {NULL, 0};
+    bool has_functions = false;
+    if (!json_is_object(call))
+        return (struct text){NULL, 0};
+    while (member_next(&rest, &name, &value)) {
+        if (text_equal(name, TEXT("tools")))
+            tools = value;
+        has_functions = has_functions || text_equal(name, TEXT("functions"));
+    }
+    if (!tools.at)
+        return has_functions ? TEXT("{\"functions\":[]}") : (struct text){NULL, 0};
+    for (rest = json_items(tools); member_next(&rest, &none, &tool);)
+        if (name_of_custom(tool).at)
+            return arena_format(arena, "{\"tools\":%.*s}", TEXT_ARGS(tools));
+    return (struct text){NULL, 0};
+}
+
 int64_t openai_count_characters(struct text inner)
 {
     int64_t count = 0;

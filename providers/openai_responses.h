@@ -48,8 +48,6 @@ bool responses_read_input(struct responses_reading *r, struct text input);
 /* A list of tools: the call's, or of an item of the input. <where>: its name for the fault. */
 bool responses_read_tools(struct responses_reading *r, struct text tools, const char *where);
 bool responses_read_choice(struct responses_reading *r, struct text choice);
-/* Leave only the tools that `allowed_tools` names. */
-void responses_keep_allowed(struct responses_reading *r);
 /* A content part of a message, or of what came of a tool. False with a fault. */
 bool responses_read_part(struct responses_reading *r, struct text json, struct part *part);
 /* The annotations of a text. */

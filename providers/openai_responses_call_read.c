@@ -324,7 +324,7 @@ static bool read_members(struct responses_reading *r, struct text body)
             return false;
     if (chat->logprobs != SAID_YES && chat->top_logprobs == 0)
         chat->top_logprobs = -1; /* 0 is what it is without */
-    responses_keep_allowed(r);
+    chat_keep_allowed(r->arena, chat, r->allowed);
     return chat->message_count ? true : responses_refuse(r, "is missing", "input");
 }
 

@@ -45,25 +45,11 @@ static bool read_function(struct responses_reading *r, struct text json, const c
                : responses_refuse(r, "has one whose parameters are no object", "%s", where);
 }
 
-/* A tool that takes free text: to others a function with one argument. What the text has to look
- * like is told in its description, since no other dialect can hold the model to a grammar. */
 static bool read_custom(struct responses_reading *r, struct text json, const char *where,
                         struct tool *tool)
 {
-    struct text format = member_find(json, TEXT("format"));
-    struct text syntax = member_string(member_find(format, TEXT("syntax")));
-    struct text grammar = member_string(member_find(format, TEXT("definition")));
-    tool->name = member_string(member_find(json, TEXT("name")));
-    tool->description = member_string(member_find(json, TEXT("description")));
-    tool->takes_text = true;
+    chat_tool_of_text(r->arena, tool, json, member_find(json, TEXT("format")));
     tool->raw = json;
-    tool->schema = TEXT("{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\","
-                        "\"description\":\"The tool's whole input, as plain text\"}},"
-                        "\"required\":[\"input\"],\"additionalProperties\":false}");
-    if (grammar.len)
-        tool->description =
-            arena_format(r->arena, "%.*s\\n\\nThe input has to follow this grammar (%.*s):\\n%.*s",
-                         TEXT_ARGS(tool->description), TEXT_ARGS(syntax), TEXT_ARGS(grammar));
     return tool->name.len ? true : responses_refuse(r, "has one without a name", "%s", where);
 }
 
@@ -160,32 +146,4 @@ bool responses_read_choice(struct responses_reading *r, struct text choice)
     chat->tool_choice = CHOICE_ONE;
     chat->tool_choice_name = name;
     return name.len ? true : responses_refuse(r, "has no name", "tool_choice");
-}
-
-static bool is_listed(const struct tool *tool, const struct text *names, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (text_equal(names[i], tool->name))
-            return true;
-    return false;
-}
-
-void responses_keep_allowed(struct responses_reading *r)
-{
-    struct chat *chat = r->chat;
-    struct text list = r->allowed, none, json;
-    size_t count = 0, kept = 0;
-    if (!list.len || list.at[0] != '[')
-        return;
-    struct text *names = arena_new(r->arena, CHAT_TOOLS_MAX * sizeof(*names));
-    while (count < CHAT_TOOLS_MAX && member_next(&list, &none, &json)) {
-        names[count] = member_string(member_find(json, TEXT("name")));
-        if (names[count].at == NULL) /* a tool of the provider: its kind */
-            names[count] = member_string(member_find(json, TEXT("type")));
-        count++;
-    }
-    for (size_t i = 0; i < chat->tool_count; i++)
-        if (is_listed(&chat->tools[i], names, count))
-            chat->tools[kept++] = chat->tools[i];
-    chat->tool_count = kept;
 }

@@ -45,6 +45,17 @@ void translate_error(const struct translator *words, unsigned status, struct tex
     words->read_error(status, body, error);
 }
 
+struct text translate_keep_call(struct arena *arena, const struct translator *words,
+                                struct text call)
+{
+    enum operation operation = words->operation;
+    if (words->keep_call)
+        return words->keep_call(arena, call);
+    bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||
+                   operation == OPERATION_RERANK;
+    return repeats ? arena_copy(arena, call) : (struct text){"", 0};
+}
+
 enum operation translator_operation(const struct translator *translator)
 {
     return translator->operation;

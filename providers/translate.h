@@ -108,6 +108,11 @@ struct answer_way {
     struct text call; /* the client's request body: some dialects repeat parts of it */
 };
 
+/* What of a client's call in <words> its answer will be written by (answer_way.call), copied into
+ * <arena>: the body itself goes before the answer has ended. */
+struct text translate_keep_call(struct arena *arena, const struct translator *words,
+                                struct text call);
+
 /* The way of one answer. Owned by whoever called translation_new(). What it holds is bounded: one
  * frame of a stream by FRAME_MAX (frame.h), an answer that is gathered by TRANSLATED_ANSWER_MAX. An
  * answer beyond, or one whose translation has no room in <out>, fails; it is never cut. */

@@ -53,6 +53,9 @@ struct translator {
                        const struct call_target *target, struct buffer *out, struct losses *losses);
     /* Append the path behind the provider's base URL, with its query. */
     void (*write_path)(const struct call_target *target, struct buffer *out);
+    /* What of a client's call its answer will be written by, in <arena>;
+     * mostly nothing. NULL: see translate_keep_call(). */
+    struct text (*keep_call)(struct arena *arena, struct text call);
     struct text headers; /* lines that a call made by write_call() needs, each with CRLF */
     /* Its prompts are what the model is to see, as they are: a target that has completions is asked
      * for one, and no template of a conversation is put around them. */

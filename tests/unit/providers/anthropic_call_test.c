@@ -473,10 +473,11 @@ static void what_has_no_word_is_named(void **state)
     chat.fields[0] = (struct chat_field){.name = {"x", 1}, .value = {"1", 1}};
     chat.field_count = 1;
     write_for("claude-sonnet-4-5");
-    assert_string_equal(losses.demands,
-                        "messages[0].content[0],response_format,stop[0],n,logprobs");
-    assert_string_equal(losses.hints, "metadata,service_tier,seed,logit_bias,store,x");
+    assert_string_equal(losses.demands, "messages[0].content[0],stop[0],n,logprobs");
+    assert_string_equal(losses.hints,
+                        "response_format,metadata,service_tier,seed,logit_bias,store,x");
     assert_string_equal(member_of("stop_sequences"), "[\"END\"]");
+    assert_non_null(strstr(member_of("system"), "one valid JSON object"));
 }
 
 static void a_call_of_its_own_is_said_as_it_was(void **state)
