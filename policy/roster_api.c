@@ -84,8 +84,11 @@ static struct roster_record *find_record(const struct asking *asking, struct tex
 
 static void answer_none(struct asking *asking, struct text id)
 {
-    answer(asking, 404, "There is no %s '%.*s'.", asking->kind == RECORD_TENANT ? "tenant" : "key",
-           TEXT_ARGS(text_head(id, 100)));
+    bool is_name = asking->kind == RECORD_KEY && !text_starts(id, TEXT("key_")) &&
+                   text_find_byte(id, ':') == SIZE_MAX;
+    answer(asking, 404, "There is no %s '%.*s'%s.",
+           asking->kind == RECORD_TENANT ? "tenant" : "key", TEXT_ARGS(text_head(id, 100)),
+           is_name ? ": keys are called by their id, or TENANT:NAME" : "");
 }
 
 /* What the file has under <id>, seen by the caller: one of both, or none. */

@@ -57,8 +57,8 @@ int command_deployments_ls(struct cli *cli)
                                                   {.name = "waiting", .member = "queue.held"},
                                                   {.name = "reason", .member = "reason"},
                                                   {.name = "from", .member = "origin"}};
-    return level_print_list(cli, "/admin/v1/deployments", columns,
-                            sizeof columns / sizeof *columns);
+    return level_print_list(cli, "/admin/v1/deployments", columns, sizeof columns / sizeof *columns,
+                            "there are none");
 }
 
 int command_deployments_show(struct cli *cli)

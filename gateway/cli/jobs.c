@@ -32,9 +32,10 @@ int command_jobs_ls(struct cli *cli)
         cli_escape(&path, text_of(value));
         mark = '&';
     }
-    int code = buffer_append(&path, "", 1) ? level_print_list(cli, buffer_text(&path).at, columns,
-                                                              sizeof columns / sizeof *columns)
-                                           : cli_misuse(cli, "the name is too long");
+    bool fits = buffer_append(&path, "", 1);
+    int code = fits ? level_print_list(cli, buffer_text(&path).at, columns,
+                                       sizeof columns / sizeof *columns, "there are none")
+                    : cli_misuse(cli, "the name is too long");
     buffer_done(&path);
     return code;
 }

@@ -90,10 +90,15 @@ int command_keys_create(struct cli *cli)
 int command_keys_ls(struct cli *cli)
 {
     static const struct level_column columns[] = {
-        {.name = "id", .member = "id"},         {.name = "tenant", .member = "tenant"},
-        {.name = "name", .member = "name"},     {.name = "models", .member = "models"},
-        {.name = "limits", .member = "limits"}, {.name = "expires", .member = "expires_at"},
-        {.name = "origin", .member = "origin"}, {.name = "prefix", .member = "prefix"}};
+        {.name = "id", .member = "id"},
+        {.name = "tenant", .member = "tenant"},
+        {.name = "name", .member = "name"},
+        {.name = "models", .member = "models"},
+        {.name = "limits", .member = "limits"},
+        {.name = "budget", .member = "budget", .shown = SHOWN_AS_BUDGET},
+        {.name = "expires", .member = "expires_at"},
+        {.name = "origin", .member = "origin"},
+        {.name = "prefix", .member = "prefix"}};
     static const struct level_column with_revoked[] = {{.name = "id", .member = "id"},
                                                        {.name = "tenant", .member = "tenant"},
                                                        {.name = "name", .member = "name"},
@@ -115,10 +120,10 @@ int command_keys_ls(struct cli *cli)
         code = cli_misuse(cli, "the name is too long");
     else if (revoked)
         code = level_print_list(cli, buffer_text(&path).at, with_revoked,
-                                sizeof with_revoked / sizeof *with_revoked);
+                                sizeof with_revoked / sizeof *with_revoked, "there are none");
     else
-        code =
-            level_print_list(cli, buffer_text(&path).at, columns, sizeof columns / sizeof *columns);
+        code = level_print_list(cli, buffer_text(&path).at, columns,
+                                sizeof columns / sizeof *columns, "there are none");
     buffer_done(&path);
     return code;
 }

@@ -234,6 +234,35 @@ static struct text time_words(int64_t ms, char *room, size_t bytes)
     return (struct text){room, (size_t)len};
 }
 
+/* What else a budget says - its zone, its marks - has the page of its owner. */
+static void put_budget(struct buffer *out, struct text budget)
+{
+    char amount[48], period[32], exceeded[16];
+    struct text words = cli_member_text(budget, "on_exceeded", exceeded, sizeof exceeded);
+    buffer_format(out, "%s%.*s/%.*s", buffer_length(out) > 0 ? ", " : "",
+                  TEXT_ARGS(cli_member_text(budget, "amount", amount, sizeof amount)),
+                  TEXT_ARGS(cli_member_text(budget, "period", period, sizeof period)));
+    if (!text_equal(words, TEXT("reject")))
+        buffer_format(out, " (%.*s)", TEXT_ARGS(words));
+}
+
+/* Of its one budget, and of several. */
+static struct text budget_words(struct text item, char *room, size_t bytes)
+{
+    struct text one = cli_member(item, "budget"), several = cli_member(item, "budgets"), name, each;
+    struct buffer out;
+    buffer_init(&out, bytes);
+    if (one.at && one.at[0] == '{')
+        put_budget(&out, one);
+    while (several.at && member_next(&several, &name, &each))
+        put_budget(&out, each);
+    struct text words = text_head(buffer_text(&out), bytes);
+    if (words.len > 0)
+        memcpy(room, words.at, words.len);
+    buffer_done(&out);
+    return words.len > 0 ? tame(room, words.len) : TEXT("-");
+}
+
 static struct text shown_words(enum level_shown shown, struct text item, struct text value,
                                char *room, size_t bytes)
 {
@@ -242,6 +271,8 @@ static struct text shown_words(enum level_shown shown, struct text item, struct 
     bool is_money = text_equal(cli_member_text(item, "unit", unit, sizeof unit), TEXT("nanos"));
     if (shown == SHOWN_AS_UNIT && is_money)
         return TEXT("USD");
+    if (shown == SHOWN_AS_BUDGET)
+        return budget_words(item, room, bytes);
     if (shown == SHOWN_AS_TIME && member_count(value, INT64_MAX, &number))
         return time_words(number, room, bytes);
     if (shown == SHOWN_AS_AMOUNT && is_money && member_count(value, INT64_MAX, &number)) {
@@ -270,7 +301,7 @@ static void see_item(void *with, struct text item)
 }
 
 int level_print_list(const struct cli *cli, const char *path, const struct level_column *columns,
-                     size_t count)
+                     size_t count, const char *none)
 {
     struct listing listing = {.columns = columns, .count = count};
     if (!cli_format_find(cli_value(cli, "format"), &listing.format))
@@ -292,7 +323,7 @@ int level_print_list(const struct cli *cli, const char *path, const struct level
     else if (listing.rows > 0)
         table_print(&listing.table, stdout);
     else if (code == EXIT_GOOD)
-        fputs("there are none\n", stderr);
+        fprintf(stderr, "%s\n", none);
     table_end(&listing.table);
     return code;
 }

@@ -31,6 +31,7 @@ enum level_shown {
     SHOWN_AS_UNIT,   /* "nanos" as USD */
     SHOWN_AS_AMOUNT, /* in USD, where the item's member "unit" is "nanos" */
     SHOWN_AS_TIME,   /* milliseconds as "9 h 10 min" */
+    SHOWN_AS_BUDGET, /* the item's budgets as "5.00 USD/month" */
 };
 
 /* A column of a list: what it is called, the member it shows, and how a table calls and shows it.
@@ -41,8 +42,9 @@ struct level_column {
     const char *title; /* NULL: the name */
 };
 
-/* Print the list at <path>: as a table, as CSV, or as one JSON array. */
+/* Print the list at <path>: as a table, as CSV, or as one JSON array. <none> is said in the place
+ * of an empty table. */
 int level_print_list(const struct cli *cli, const char *path, const struct level_column *columns,
-                     size_t count);
+                     size_t count, const char *none);
 /* Print one object: as "name  value" lines, or as it is. */
 int level_print_one(const struct cli *cli, struct text object);

@@ -34,10 +34,14 @@ static int ask_tenant(struct cli *cli, const char *method, struct buffer *body)
 int command_tenants_ls(struct cli *cli)
 {
     static const struct level_column columns[] = {
-        {.name = "name", .member = "name"},     {.name = "parent", .member = "parent"},
-        {.name = "models", .member = "models"}, {.name = "limits", .member = "limits"},
-        {.name = "budget", .member = "budget"}, {.name = "state", .member = "state"}};
-    return level_print_list(cli, "/admin/v1/tenants", columns, sizeof columns / sizeof *columns);
+        {.name = "name", .member = "name"},
+        {.name = "parent", .member = "parent"},
+        {.name = "models", .member = "models"},
+        {.name = "limits", .member = "limits"},
+        {.name = "budget", .member = "budget", .shown = SHOWN_AS_BUDGET},
+        {.name = "off", .member = "off"}};
+    return level_print_list(cli, "/admin/v1/tenants", columns, sizeof columns / sizeof *columns,
+                            "there are none");
 }
 
 int command_tenants_show(struct cli *cli)
@@ -144,9 +148,12 @@ int command_limits_ls(struct cli *cli)
         buffer_append_text(&path, TEXT("?tenant="));
         cli_escape(&path, text_of(tenant));
     }
-    int code = buffer_append(&path, "", 1) ? level_print_list(cli, buffer_text(&path).at, columns,
-                                                              sizeof columns / sizeof *columns)
-                                           : cli_misuse(cli, "the name is too long");
+    bool fits = buffer_append(&path, "", 1);
+    int code =
+        fits ? level_print_list(
+                   cli, buffer_text(&path).at, columns, sizeof columns / sizeof *columns,
+                   "nothing is counted yet: a limit or budget is shown from its first call on")
+             : cli_misuse(cli, "the name is too long");
     buffer_done(&path);
     return code;
 }

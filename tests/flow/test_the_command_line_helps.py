@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import BINARY, KEY_ACME, Sluice, clean_environment, config_for, free_port, run_cli
+from harness import BINARY, KEY_ACME, Sluice, clean_environment, config_for, free_port, run_cli, sha256_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,6 +124,30 @@ def test_a_limit_is_told_in_dollars_and_hours(upstream):
         assert re.search(r"budget_per_day +USD +5\.000000 +0\.\d{6} +0\.000000 +4\.\d{6} +\d+ (h|min|s)", table), table
         rows = ask("limits", "ls", "--tenant", "poor", "--format", "csv")
         assert ",budget_per_day,nanos,5000000000," in rows and "reset_ms" in rows, rows
+
+
+def test_lists_of_tenants_and_keys_show_budgets_and_who_is_off(upstream):
+    budgets = [{"amount": "1 USD", "period": "day"}, {"amount": "9.5 USD", "period": "month", "on_exceeded": "warn"}]
+    tenant = {"name": "acme", "models": ["*"], "budgets": budgets, "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}
+    with Sluice(config_for(upstream, tenants=[tenant])) as gate:
+        def ask(*words):
+            return run_cli("-c", gate.file, *words, env=gate.env)
+
+        none = ask("limits", "ls")
+        assert (none.returncode, none.stdout) == (0, "") and "nothing is counted yet" in none.stderr, none
+        assert ask("tenants", "set", "idle", "--off", "--budget", "3 USD/36h").returncode == 0
+        rows = {row.split()[0]: row for row in ask("tenants", "ls").stdout.splitlines()}
+        assert rows["name"].split()[-2:] == ["budget", "off"], rows
+        assert "1.00 USD/day, 9.50 USD/month (warn)  false" in rows["acme"] and "3.00 USD/36h" in rows["idle"], rows
+        assert rows["idle"].split()[-1] == "true", rows
+        assert ask("keys", "create", "ci", "--tenant", "acme", "--budget", "0.25 USD/week").returncode == 0
+        keys = {row.split()[2]: row for row in ask("keys", "ls").stdout.splitlines()}
+        assert "0.25 USD/week" in keys["ci"] and "USD" not in keys["main"], keys
+        for words in (["show", "ci"], ["rotate", "ci"], ["revoke", "ci"]):
+            done = ask("keys", *words)
+            assert done.returncode == 5 and "There is no key 'ci': keys are called by their id, or TENANT:NAME." in done.stderr, done
+        assert ask("keys", "show", "acme:ci").returncode == 0
+        assert ask("keys", "show", "acme:nope").stderr == "sluice: not found: There is no key 'acme:nope'.\n"
 
 
 def test_an_answer_that_could_not_be_printed_is_no_success(upstream):
