@@ -72,6 +72,7 @@ static size_t read_secret(char *out, size_t room)
 
 int command_hash_key(struct cli *cli)
 {
+    enum { SHORT_BYTES = 16 };
     char made[64], typed[KEY_MAX + 8];
     struct text key = {typed, 0};
     if (cli_has(cli, "new") && cli->argc > 0)
@@ -88,6 +89,10 @@ int command_hash_key(struct cli *cli)
     }
     if (!key_may_be_sent(key))
         return cli_misuse(cli, "a key has 1 to %d bytes of A-Z a-z 0-9 - . _ ~ + / = :", KEY_MAX);
+    if (key.len < SHORT_BYTES)
+        fprintf(stderr,
+                "sluice: a key of fewer than %d characters can be guessed; --new makes one\n",
+                SHORT_BYTES);
     print_hash(key);
     memory_wipe(typed, sizeof typed);
     memory_wipe(made, sizeof made);
@@ -101,7 +106,7 @@ struct client {
     struct {
         const char *variable, *suffix; /* suffix NULL: the key, else it goes behind the URL */
     } set[4];
-    const char *hint; /* or NULL */
+    const char *hint; /* what else is to be written, in which "URL" stands for it; or NULL */
 };
 
 static const struct client clients[] = {
@@ -138,6 +143,11 @@ int command_env(struct cli *cli)
     if (client == NULL)
         return cli_misuse(cli, "name a client: openai, anthropic, gemini, claude-code or codex");
     const char *key = cli_value(cli, "key"), *shell = cli_value(cli, "shell");
+    const char *given = cli_value(cli, "url");
+    if (given != NULL && !text_starts(text_of(given), TEXT("http://")) &&
+        !text_starts(text_of(given), TEXT("https://")))
+        return cli_misuse(
+            cli, "--url begins with http:// or https://, which clients need; not \"%s\"", given);
     if (key == NULL)
         key = getenv("SLUICE_API_KEY");
     if (key == NULL || *key == 0)
@@ -145,15 +155,16 @@ int command_env(struct cli *cli)
     if (shell == NULL)
         shell = getenv("SHELL");
     bool is_fish = shell != NULL && text_ends(text_of(shell), TEXT("fish"));
-    char *url = cli_gateway_url(cli_value(cli, "url"));
+    char *url = cli_gateway_url(given);
     for (size_t i = 0; i < 4 && client->set[i].variable != NULL; i++) {
         const char *suffix = client->set[i].suffix;
         print_variable(is_fish, client->set[i].variable, suffix != NULL ? url : key,
                        suffix != NULL ? suffix : "");
     }
+    const char *hole = client->hint ? strstr(client->hint, "URL") : NULL;
+    if (hole)
+        printf("%.*s%s%s", (int)(hole - client->hint), client->hint, url, hole + strlen("URL"));
     memory_free(url);
-    if (client->hint != NULL)
-        fputs(client->hint, stdout);
     return EXIT_GOOD;
 }
 

@@ -72,6 +72,7 @@ def test_a_family_of_commands_has_help(family, word):
     (["--admin", "foo", "status"], "does not begin with http://", 2),
     (["mock", "--address", "foo"], '--address is IP:PORT or unix:/PATH, not "foo"', 2),
     (["mock", "--address", "127.0.0.1:"], "--address is IP:PORT", 2),
+    (["env", "claude-code", "--url", "127.0.0.1:8080"], '--url begins with http:// or https://, which clients need; not "127', 2),
     (["mock", "--first-byte", "5"], 'takes a time with its unit, at most 1h: 200ms or 1s, not "5"', 2),
     (["mock", "--first-byte", "2h"], 'at most 1h: 200ms or 1s, not "2h"', 2),
     (["explain", "/none.json"], "/none.json cannot be read: No such file or directory\n", 1),
@@ -89,6 +90,18 @@ def test_a_slip_is_answered_with_what_was_wrong(words, says, code):
 def test_each_command_has_words_of_its_own(words, says):
     done = run_cli(*words, "--help")
     assert done.returncode == 0 and done.stdout.split("\n\n")[1].startswith(says), done.stdout
+
+
+def test_codex_is_told_where_sluice_is():
+    done = run_cli("env", "codex", "--shell", "sh", "--url", "https://ai.example/v1/")
+    assert done.returncode == 0 and 'base_url = "https://ai.example/v1"' in done.stdout, done
+    assert "export OPENAI_BASE_URL='https://ai.example/v1'" in done.stdout, done
+
+
+def test_a_key_that_can_be_guessed_is_said_to_be_so():
+    short, long = run_cli("hash-key", "hunter2"), run_cli("hash-key", "sk-0123456789abcd")
+    assert short.returncode == 0 and "can be guessed" in short.stderr and short.stdout.startswith("sha256:"), short
+    assert long.returncode == 0 and not long.stderr, long
 
 
 def test_bash_completes_second_words_and_their_options():
