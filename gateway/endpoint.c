@@ -439,6 +439,15 @@ static bool may_escape(struct text path)
            text_starts(path, TEXT("/v1/generate/"));
 }
 
+/* Base URLs that end in a slash are the usual cause. */
+static bool refuse_form(struct text path, struct fault *fault)
+{
+    if (text_ends(path, TEXT("/")) || text_find(path, TEXT("//")) != SIZE_MAX)
+        return fault_set(fault, FAULT_BAD_HTTP,
+                         "The path has a '/' too many: is there one at the end of the base URL?");
+    return fault_set(fault, FAULT_BAD_HTTP, "The path is not in canonical form.");
+}
+
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,
                    struct match *match, struct fault *fault)
 {
@@ -458,7 +467,7 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
     /* Names of tenants stand in the paths of the admin API. */
     bool is_root = is_dashboard && text_equal(head->path, TEXT("/ui/")); /* the one that ends so */
     if (!known && !is_root && !path_is_clean(head->path, is_admin || may_escape(head->path)))
-        return fault_set(fault, FAULT_BAD_HTTP, "The path is not in canonical form.");
+        return refuse_form(head->path, fault);
     if (serve & SERVE_METRICS && text_equal(head->path, metrics_path))
         return only_get(head, fault) && find_page(head, &metrics_page, match);
     if (is_admin)

@@ -98,6 +98,8 @@ static void print_reload(struct text json)
            cli_member_int(json, "generation"), TEXT_ARGS(stamp));
     if (!cli_member_is_true(json, "reload.good"))
         printf("           THE LAST RELOAD FAILED: sluice check says why\n");
+    print_strings(stdout, "           not in force before a restart: ",
+                  cli_member(json, "reload.needs_restart"));
 }
 
 static void print_listeners(struct text json)

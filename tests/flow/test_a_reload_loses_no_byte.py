@@ -238,8 +238,10 @@ def test_what_waits_for_a_restart_is_not_forgotten(gate):
     assert gate.cli("reload").returncode == 0 and waiting() == ["server.workers"]
     gate.write("version: 1\nnonsense: true\n")
     assert gate.cli("reload").returncode != 0 and waiting() == ["server.workers"]
+    assert "not in force before a restart: server.workers\n" in gate.cli("status").stdout
     gate.write(good)
     assert gate.cli("reload").returncode == 0 and waiting() == []
+    assert "before a restart" not in gate.cli("status").stdout
 
 
 def test_what_holds_redis_waits_for_a_restart(upstream):

@@ -62,6 +62,14 @@ def test_openai(gate, upstream, case):
     assert not upstream.calls
 
 
+@pytest.mark.parametrize("path, too_many", [
+    ("/v1//chat/completions", True), (CHAT + "/", True), ("//v1/messages", True), ("/v1/./models", False), ("/v1/%6dodels", False)])
+def test_a_slash_too_many_is_told(gate, path, too_many):
+    """SDKs put paths behind what they are given as the base URL."""
+    answer = gate.post(path, {"model": "fast", "messages": []})
+    assert answer.status == 400 and ("a '/' too many" in answer.error["message"]) == too_many, answer
+
+
 def test_a_message_names_the_request(gate):
     answer = gate.chat("nobody")
     assert "nobody" in answer.error["message"]
