@@ -397,6 +397,25 @@ static struct text next_option(void *with, size_t i)
     return option->name ? text_of(option->name) : (struct text){NULL, 0};
 }
 
+/* What people write who come from elsewhere, and which spelling alone does not lead to. */
+static struct text meant(struct text word, const struct option *options)
+{
+    static const struct {
+        const char *word, *option;
+    } known[] = {{"key", "hash"},
+                 {"url", "base_url"},
+                 {"endpoint", "base_url"},
+                 {"api_base", "base_url"},
+                 {"rpm", "requests_per_minute"},
+                 {"tpm", "tokens_per_minute"}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+        for (const struct option *option = options; option->name; option++)
+            if (text_equal(word, text_of(known[i].word)) &&
+                strcmp(option->name, known[i].option) == 0)
+                return text_of(option->name);
+    return (struct text){NULL, 0};
+}
+
 static void report_unknown(struct document *document, const struct node *parent,
                            const struct node *entry, const struct option *options)
 {
@@ -406,7 +425,9 @@ static void report_unknown(struct document *document, const struct node *parent,
         problem_at_key(document, entry, SEVERITY_ERROR, "unknown key \"%.*s\" at %s",
                        TEXT_ARGS(text_head(node_key(entry), 80)), path);
     const void *rows = options;
-    struct text near = nearest(node_key(entry), next_option, (void *)(uintptr_t)rows);
+    struct text near = meant(node_key(entry), options);
+    if (!near.at)
+        near = nearest(node_key(entry), next_option, (void *)(uintptr_t)rows);
     if (near.at)
         problem->hint = near.at;
 }

@@ -182,6 +182,17 @@ def test_certificates_are_looked_at(tmp_path):
         assert done.returncode == 78 and words in done.stderr, done
 
 
+def test_words_of_others_are_understood(tmp_path):
+    text = """version: 1
+providers: [{name: up, type: vllm, url: "http://127.0.0.1:1/v1"}]
+models: [{name: m, targets: [{id: t, provider: up, model: x}]}]
+tenants: [{name: acme, limits: {rpm: 5, tpm: 6}, keys: [{name: k, key: sk-plain}]}]
+"""
+    words = check(tmp_path, text).stderr
+    for said, meant in [("url", "base_url"), ("rpm", "requests_per_minute"), ("tpm", "tokens_per_minute"), ("key", "hash")]:
+        assert re.search(f'unknown key "{said}" at [^;]*; did you mean "{meant}"', words), words
+
+
 def test_a_rule_for_a_model_that_is_not_there(tmp_path):
     def with_rule(*names):
         return good(routing={"rules": [{"when": {"model": list(names)}, "use": {"model": "slow"}}]})
