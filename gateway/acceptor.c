@@ -156,7 +156,7 @@ static void tell(struct worker *worker, int error)
 static bool is_open(const struct worker_listener *listener)
 {
     const struct worker *worker = listener->worker;
-    return listener->watch.fd >= 0 && !worker->closed &&
+    return listener->watch.fd >= 0 && !listener->is_held && !worker->closed &&
            (!worker->draining || listener->is_admin_socket);
 }
 
@@ -286,8 +286,20 @@ void acceptor_add(struct worker *worker, struct worker_listener *listener, int f
 {
     listener->watch = (struct watch){.fd = fd, .on_event = on_accept};
     listener->worker = worker;
-    if (fd >= 0)
+    listener->is_held = worker->options.holds_calls && listener->serve & SERVE_API;
+    if (fd >= 0 && !listener->is_held)
         loop_add_level(worker->loop, &listener->watch, LOOP_READ);
+}
+
+void acceptor_let_in(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->listener_count; i++) {
+        struct worker_listener *listener = &worker->listeners[i];
+        bool was_held = listener->is_held;
+        listener->is_held = false;
+        if (was_held && worker->accepting && is_open(listener))
+            loop_add_level(worker->loop, &listener->watch, LOOP_READ);
+    }
 }
 
 static void watch_all(struct worker *worker, bool watch)
@@ -333,6 +345,7 @@ void acceptor_close_quiet(struct worker *worker, uint64_t idle_us)
 void acceptor_stop(struct worker *worker)
 {
     for (size_t i = 0; i < worker->listener_count && worker->accepting && !worker->closed; i++)
-        if (worker->listeners[i].watch.fd >= 0 && !worker->listeners[i].is_admin_socket)
+        if (worker->listeners[i].watch.fd >= 0 && !worker->listeners[i].is_held &&
+            !worker->listeners[i].is_admin_socket)
             loop_remove(worker->loop, &worker->listeners[i].watch);
 }

@@ -19,8 +19,10 @@ struct worker_listener;
 /* Before anything is added: what upstreams ask for room. */
 void acceptor_init(struct worker *worker);
 
-/* Accept from <fd>; -1 = this listener is not used. */
+/* Accept from <fd>; -1 = this listener is not used. Where calls come in, only from
+ * acceptor_let_in() on, if the worker holds calls: who comes waits in the kernel. */
 void acceptor_add(struct worker *worker, struct worker_listener *listener, int fd);
+void acceptor_let_in(struct worker *worker);
 
 /* The worker drains: let nobody in any more, but at the admin socket. */
 void acceptor_stop(struct worker *worker);

@@ -489,6 +489,7 @@ static void start_workers(struct service *service)
                                      .content = service->content,
                                      .batches = service->batches,
                                      .jobs = service->jobs,
+                                     .holds_calls = service->config->store.is_redis,
                                      .metrics = service->metrics,
                                      .mock = service->mock,
                                      .listener_fds = options->listener_fds +
@@ -711,6 +712,8 @@ static void begin_to_serve(struct service *service)
         watchdog_start(service->workers, service->worker_count, service_on_beat, service);
     service_repeat_orders(service);
     wait_for_store(service);
+    for (unsigned i = 0; i < service->worker_count; i++)
+        worker_let_in(service->workers[i]);
     log_start(service);
     resident_serve();
     tell(service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */

@@ -384,6 +384,16 @@ static void drain(struct errand *errand)
     }
 }
 
+static void let_in(struct errand *errand)
+{
+    acceptor_let_in(LIST_MEMBER(errand, struct worker, let_in_errand));
+}
+
+void worker_let_in(struct worker *worker)
+{
+    loop_post(worker->loop, &worker->let_in_errand);
+}
+
 void worker_drain(struct worker *worker)
 {
     loop_post(worker->loop, &worker->drain_errand);
@@ -647,6 +657,7 @@ static bool open_listeners(struct worker *worker)
 static void init_errands(struct worker *worker)
 {
     worker->config_errand.run = take_config;
+    worker->let_in_errand.run = let_in;
     worker->drain_errand.run = drain;
     worker->stop_errand.run = stop;
     worker->safe_errand.run = wake_safe;

@@ -46,6 +46,7 @@ struct worker_options {
     struct content *content;     /* NULL = nobody keeps it */
     struct batches *batches;
     struct jobs *jobs; /* NULL = they could not be opened */
+    bool holds_calls;  /* until worker_let_in() */
     struct metrics *metrics;
     struct mock *mock;       /* the built-in model, or NULL */
     const int *listener_fds; /* one per config->listeners, this worker's own; -1 = none */
@@ -59,6 +60,9 @@ bool worker_can_use(const struct config *config, struct fault *fault);
 
 /* Start the thread. NULL when a TLS file of a listener cannot be used (it is logged). */
 struct worker *worker_start(const struct worker_options *options);
+
+/* Accept connections for calls, where they were held; any thread. */
+void worker_let_in(struct worker *worker);
 
 /* Put <config> in force for new exchanges; running ones keep theirs. */
 void worker_set_config(struct worker *worker, struct config *config);

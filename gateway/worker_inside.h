@@ -76,6 +76,7 @@ struct worker_listener {
     struct tls *tls;         /* NULL = plain */
     bool http2;
     bool is_unix, is_admin_socket;
+    bool is_held; /* until the store counts: acceptor_let_in() */
     bool is_jobs; /* of no socket: where the calls of jobs come in (job_desk.h) */
 };
 
@@ -133,7 +134,8 @@ struct worker {
     bool leaving; /* another process serves: who is connected here has one more call, at most */
     struct gate *gate;
     struct link safe_waiting; /* exchanges that wait for the journal: by their link */
-    struct errand config_errand, drain_errand, stop_errand, safe_errand, gate_errand, leave_errand;
+    struct errand config_errand, drain_errand, stop_errand, safe_errand, gate_errand, leave_errand,
+        let_in_errand;
     _Atomic(struct config *) config_next;
     _Atomic(struct directory *) directory_next;
     atomic_bool safe_posted, config_posted;
