@@ -61,10 +61,19 @@ static size_t find_next(const struct exchange *x, struct place *place, bool well
     return SIZE_MAX;
 }
 
+/* Away from the model's own targets, of which some rested then: they were not asked. */
+static bool has_left_some(const struct exchange *x)
+{
+    for (size_t i = 0; x->detour && i < x->route->target_count; i++)
+        if (!x->route->targets[i].off && !(x->tried_at_home >> i & 1))
+            return true;
+    return false;
+}
+
 bool detour_is_there(const struct exchange *x)
 {
     struct place place;
-    return find_next(x, &place, false) != SIZE_MAX;
+    return find_next(x, &place, false) != SIZE_MAX || has_left_some(x);
 }
 
 const struct target *detour_find_well(const struct exchange *x)
@@ -79,6 +88,25 @@ bool detour_is_better(const struct exchange *x)
            !tries_find_well(x, x->tried) && detour_find_well(x);
 }
 
+/* One of the model's own, which its policy may name, is not asked a second time. */
+static void note_own(struct exchange *x)
+{
+    if (!x->detour)
+        x->tried_at_home = x->tried;
+    else if (x->detour == x->route && x->target)
+        x->tried_at_home |= UINT64_C(1) << (x->target - x->route->targets);
+}
+
+static bool go_home(struct exchange *x)
+{
+    note_own(x);
+    if (!has_left_some(x) || !reserve_detour(x, x->route))
+        return false;
+    x->detour = NULL;
+    x->tried = x->tried_at_home;
+    return true;
+}
+
 static bool take_next(struct exchange *x, bool well)
 {
     struct place place;
@@ -86,8 +114,7 @@ static bool take_next(struct exchange *x, bool well)
         x->fallbacks_taken |= 1ULL << at;
         if (!reserve_detour(x, place.route))
             continue;
-        if (!x->detour)
-            x->tried_at_home = x->tried;
+        note_own(x);
         x->detour = place.route;
         x->tried = place.closed | ruling_out(x, place.route, true) |
                    (place.route == x->route ? x->tried_at_home & ~x->ruling.out : 0);
@@ -98,5 +125,5 @@ static bool take_next(struct exchange *x, bool well)
 
 bool detour_take(struct exchange *x)
 {
-    return take_next(x, true) || take_next(x, false);
+    return take_next(x, true) || go_home(x) || take_next(x, false);
 }

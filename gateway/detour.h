@@ -11,12 +11,14 @@
 
 #include "gateway/exchange.h"
 
-/* Is there one that was not taken yet, and has a target that is on? */
+/* Is there one that was not taken yet, and has a target that is on? Or one of the model's own that
+ * rested when a fallback was taken. */
 bool detour_is_there(const struct exchange *x);
 /* A target of the first one that may be asked at once, or NULL. */
 const struct target *detour_find_well(const struct exchange *x);
 /* Do all that are left where the call is now rest, while a fallback may be asked at once? */
 bool detour_is_better(const struct exchange *x);
-/* Take the next, rather one that may be asked at once: x->detour is where targets come from now.
- * False when there is none, or it cannot be paid for. */
+/* Take the next: a fallback that may be asked at once, else what is left of the model's own, else
+ * a fallback that rests. x->detour is where targets come from now. False when there is none, or it
+ * cannot be paid for. */
 bool detour_take(struct exchange *x);

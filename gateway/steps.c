@@ -297,8 +297,10 @@ static bool must_rest(struct exchange *x)
     x->tried &= ~(UINT64_C(1) << (x->target - route->targets));
     x->again_at_us = health_again_us(&figures->health, now);
     x->retry_after_us = (int64_t)(x->again_at_us - now);
-    if (x->retry_after_us <= x->target->provider->max_backoff_us)
+    if (tries_may_wait(x, x->again_at_us)) {
+        x->waited_us += x->again_at_us - now;
         return true;
+    }
     if (exchange_why(x)->kind == FAULT_NONE)
         fault_set(exchange_fault(x), FAULT_TARGET_BUSY,
                   "The target has asked to be left alone for another %lld s.",
@@ -307,13 +309,14 @@ static bool must_rest(struct exchange *x)
 }
 
 /* Of the model, or of what it falls back on: where one of these has nobody for the call (they are
- * too dear, or full), the next. */
+ * too dear, or full), the next. What is begun is gone on with where it is known that it can be. */
 static bool choose_anywhere(struct exchange *x)
 {
-    if (detour_is_better(x))
+    bool stays = x->aside || x->resume.goes_on;
+    if (!stays && detour_is_better(x))
         (void)detour_take(x);
     bool found = choose(x) != NULL;
-    while (!found && !x->aside && detour_take(x))
+    while (!found && !stays && detour_take(x))
         found = choose(x) != NULL;
     return found;
 }
@@ -328,8 +331,10 @@ enum exchange_state step_route(struct exchange *x)
         return no_target(x);
     if (tries_wait(x))
         return EXCHANGE_ROUTE;
-    if (x->attempts == 0 && x->rests == 0 && waking_turns(x) == 0)
+    if (x->attempts == 0 && x->rests == 0 && waking_turns(x) == 0) {
         tries_begin(x);
+        waits_wish(x);
+    }
     x->seeking->sign_in_by_us = 0;
     x->keys_tried = 0;
     if (!choose_anywhere(x)) {
@@ -342,7 +347,7 @@ enum exchange_state step_route(struct exchange *x)
     if (x->aside && must_rest(x))
         return aside_return(x) ? EXCHANGE_SEND : EXCHANGE_REFUSE;
     if (must_rest(x))
-        return tries_wait(x) && exchange_why(x)->kind == FAULT_NONE ? EXCHANGE_ROUTE
+        return exchange_why(x)->kind == FAULT_NONE && tries_wait(x) ? EXCHANGE_ROUTE
                                                                     : EXCHANGE_REFUSE;
     x->again = AGAIN_NO;
     x->again_at_us = 0;

@@ -43,14 +43,14 @@ const struct target *tries_find_well(const struct exchange *x, uint64_t tried)
     return NULL;
 }
 
-/* When the first of those others that only ask for time may be asked; 0 = there is none. */
-static uint64_t other_again_us(const struct exchange *x)
+/* When the first of the others of <route> that only ask for time may be asked; 0 = there is none.
+ */
+static uint64_t other_again_us(const struct exchange *x, const struct route *route, uint64_t tried)
 {
-    const struct route *route = route_of(x);
     uint64_t now = now_of(x), first = 0;
     for (size_t i = 0; route && i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
-        if (target->off || x->tried >> i & 1 || !target->figures)
+        if (target->off || tried >> i & 1 || !target->figures)
             continue;
         enum health_word word = health_look(&target->figures->health, now);
         uint64_t at = health_again_us(&target->figures->health, now);
@@ -151,9 +151,7 @@ static bool may_same(const struct exchange *x, enum fault_kind kind, unsigned st
     return word == HEALTH_WELL || word == HEALTH_COOLING;
 }
 
-/* Is <at_us> within the call's time, and are all its waits together no longer than the provider's
- * longest back-off? */
-static bool fits(const struct exchange *x, uint64_t at_us)
+bool tries_may_wait(const struct exchange *x, uint64_t at_us)
 {
     uint64_t end = waits_end_us(x), wait = at_us - now_of(x) + x->waited_us;
     return wait <= (uint64_t)x->target->provider->max_backoff_us && (!end || at_us < end);
@@ -191,21 +189,26 @@ bool tries_claim(struct exchange *x, enum fault_kind kind, unsigned status)
     if (is_momentary(kind) && waking_has_other(x) && x->same_again < SAME_AGAIN_MAX)
         return take(x, AGAIN_SAME, 0, x->target); /* another replica, at once */
     const struct target *other = tries_find_well(x, x->tried);
+    if (!other)
+        other = detour_find_well(x);
     if (other)
         return take(x, AGAIN_OTHER, 0, other);
-    uint64_t again = other_again_us(x);
-    if (again && fits(x, again))
+    uint64_t again = other_again_us(x, route_of(x), x->tried);
+    if (!again && x->detour)
+        again = other_again_us(x, x->route, x->tried_at_home);
+    if (again && tries_may_wait(x, again))
         return take(x, AGAIN_OTHER, again, NULL);
     if (detour_is_there(x))
-        return take(x, AGAIN_OTHER, 0, detour_find_well(x));
+        return take(x, AGAIN_OTHER, 0, NULL);
     again = same_at(x);
-    return may_same(x, kind, status) && fits(x, again) && take(x, AGAIN_SAME, again, NULL);
+    return may_same(x, kind, status) && tries_may_wait(x, again) &&
+           take(x, AGAIN_SAME, again, NULL);
 }
 
 /* Those that would refuse it for the same reason. */
-static uint64_t same_refusers(const struct exchange *x, enum refusal refusal)
+static uint64_t same_refusers(const struct exchange *x, const struct route *route,
+                              enum refusal refusal)
 {
-    const struct route *route = route_of(x);
     uint64_t out = 0;
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
@@ -224,7 +227,9 @@ bool tries_claim_refusal(struct exchange *x, enum refusal refusal)
 {
     if (refusal == REFUSAL_OTHER || x->again != AGAIN_NO || !may_go_on(x))
         return false;
-    x->tried |= same_refusers(x, refusal);
+    x->tried |= same_refusers(x, route_of(x), refusal);
+    if (x->detour)
+        x->tried_at_home |= same_refusers(x, x->route, refusal);
     if (!tries_find_well(x, x->tried) && !detour_is_there(x))
         return false;
     x->again = AGAIN_OTHER;

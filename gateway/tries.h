@@ -42,6 +42,9 @@ void tries_look_at_circuit(struct exchange *x, enum fault_kind fault, enum circu
 /* The try has failed, and the client has seen nothing of it: go on or give up. */
 enum exchange_state tries_after_failure(struct exchange *x);
 
+/* Is <at_us> within the call's time, and are all its waits together no longer than the present
+ * provider's longest back-off? */
+bool tries_may_wait(const struct exchange *x, uint64_t at_us);
 /* Is the time of the next try still to come? Then the timer wakes the exchange. */
 bool tries_wait(struct exchange *x);
 

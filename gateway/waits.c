@@ -120,6 +120,13 @@ void waits_resume(struct exchange *x)
         waits_set(x);
 }
 
+void waits_wish(struct exchange *x)
+{
+    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
+    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
+        x->wished_by_us = loop_now_us(x->worker->loop) + (uint64_t)wish;
+}
+
 void waits_begin(struct exchange *x)
 {
     const struct provider_settings *provider = x->target->provider;
@@ -130,9 +137,6 @@ void waits_begin(struct exchange *x)
     x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
     if (!x->total_by_us)
         x->total_by_us = now + (uint64_t)provider->total_us;
-    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
-    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
-        x->wished_by_us = now + (uint64_t)wish;
     x->timer.on_time = on_time;
     timer_stop(&x->timer);
     waits_set(x);

@@ -8,6 +8,8 @@
 
 #include "gateway/exchange.h"
 
+/* The call is routed for the first time: what its client wishes to wait counts from now. */
+void waits_wish(struct exchange *x);
 /* A target is asked now. */
 void waits_begin(struct exchange *x);
 /* What is waited for has changed: set the timer anew. */

@@ -254,10 +254,7 @@ static struct slots_wish wish_of(struct exchange *x)
 /* Until its own time is over, or that of the client's wish. */
 static void set_end(struct exchange *x)
 {
-    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
     uint64_t now = now_of(x);
-    if (wish && !x->wished_by_us)
-        x->wished_by_us = now + (uint64_t)wish;
     x->waking->since_us = now;
     x->waking->until_us = now + (uint64_t)spec_of(x)->hold.timeout_us;
     if (x->wished_by_us && x->wished_by_us < x->waking->until_us)

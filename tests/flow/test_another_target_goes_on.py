@@ -2,9 +2,21 @@
 """An answer that broke off is continued: what goes up, what comes down, what is booked; and fallbacks of a policy."""
 
 import json
+import threading
 
 import pytest
-from harness import PRICE, Sluice, Upstream, chat_body, chat_chunk, config_for, provider_for, sse_events
+from harness import (
+    PRICE,
+    Background,
+    Sluice,
+    Upstream,
+    chat_body,
+    chat_chunk,
+    config_for,
+    provider_for,
+    sse_events,
+    stream_chat,
+)
 from raw_client import Closed
 
 pytestmark = pytest.mark.threads
@@ -214,6 +226,33 @@ def test_a_fallback_that_fails_too_ends_it(gate, upstream):
     upstream.answer = SECOND.answer = lambda call: call.respond(500, {"error": {"message": "x"}})
     answer = gate.chat("falls-back")
     assert answer.status in (500, 503) and len(upstream.calls) == 1 == len(SECOND.calls), answer
+
+
+def test_a_fallback_that_cannot_go_on_does_not_begin_anew(upstream):
+    """The one that could is full: what the fallback says does not belong behind what was said."""
+    upstream.answer = break_off()
+    free = threading.Event()
+
+    def wait(call):
+        free.wait(60)
+        call.respond(200, chat_body("at last"))
+
+    with Upstream(lambda call: stream_chat(call)) as spare:
+        config = configure(upstream)
+        config["providers"].append(provider_for(spare, "third"))
+        config["models"][0]["policy"] = "falling"
+        config["models"][0]["targets"][1]["limits"] = {"concurrent": 1}
+        config["models"][-1]["targets"][0]["provider"] = "third"
+        config["routing"]["rules"] = [{"when": {"user": ["waits"]}, "use": {"targets": ["assistant-2"]}}]
+        SECOND.answer = wait
+        with Sluice(config) as gate:
+            first = Background(lambda: gate.chat("assistant", user="waits", options={"timeout": 60}))
+            SECOND.wait_calls(1)
+            _, events = read(gate, "assistant")
+            free.set()
+            assert first.result().status == 200
+        assert text_of(events[:-1]).startswith('Once "upon a') and "error" in events[-1], events
+        assert not spare.calls, spare.calls
 
 
 def test_budgets_hold_with_fallbacks_and_resumed_answers(upstream):

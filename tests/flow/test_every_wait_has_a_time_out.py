@@ -9,6 +9,7 @@ import time
 import pytest
 from harness import (
     KEY_ACME,
+    Sluice,
     chat_chunk,
     chat_request,
     config_for,
@@ -186,6 +187,22 @@ def test_an_unstreamed_answer_that_trickles(gate, upstream):
         body = client.read_to_close(within=SLOW + 5)
     assert time.monotonic() - begin < SLOW + 5
     assert body.count(b" ") < 1000
+
+
+def test_a_target_that_rests_is_not_waited_for_longer_than_the_client_waits(upstream):
+    """Nor longer than `max_backoff`, all waits of the call together."""
+    upstream.answer = lambda call: call.respond(429, b"{}", headers=[("retry-after", "20")])
+    config = config_for(upstream)
+    config["providers"] = [provider_for(upstream, retry={"attempts": 2, "max_backoff": "25s"})]
+    with Sluice(config) as gate:
+        for _ in range(3):  # so often in a row: it is believed
+            assert gate.chat(headers=[("x-litellm-timeout", "2")]).status == 429
+        assert len(upstream.calls) == 3
+        for stream in (False, True):
+            begin = time.monotonic()
+            answer = gate.chat(stream=stream, headers=[("x-litellm-timeout", "2")])
+            assert answer.status == 429 and 0 < int(answer.header("retry-after")) <= 20, answer
+            assert time.monotonic() - begin < SLOW and len(upstream.calls) == 3
 
 
 def test_the_gateway_serves_on(gate):

@@ -242,6 +242,62 @@ def test_a_fallback_that_rests_is_asked_after_those_that_do_not():
             assert target_of(gate.chat("ill")) == "rests"
 
 
+def with_spare(servers, homes, retry=None, breaker=None):
+    """The model "fast" has the <homes> and falls back on the last server."""
+    *_, spare = servers
+    config = config_for(servers[spare])
+    config["providers"] = [provider_for(one, name, retry={"attempts": 3, **(retry or {})}, breaker=breaker or {})
+                           for name, one in servers.items()]
+    config["models"] = [
+        {"name": "fast", "policy": "falls", "targets": [target(name, name, priority=i) for i, name in enumerate(homes, 1)]},
+        {"name": spare, "targets": [target(spare, spare)]}]
+    config["routing"] = {"policies": [{"name": "falls", "strategy": "priority", "fallback": [spare]}]}
+    return config
+
+
+def fail(call):
+    call.respond(500, b"{}")
+
+
+def test_its_own_targets_that_rest_are_asked_when_the_fallback_fails():
+    with Upstream(fail) as home, Upstream() as spare:
+        config = with_spare({"home": home, "spare": spare}, ["home"], breaker={"open_for": "5m"})
+        with Sluice(config) as gate:
+            for _ in range(8):
+                assert target_of(gate.chat("fast")) == "spare"
+            assert len(home.calls) <= 3, "its circuit is open"
+            home.answer, spare.answer = openai_answer, fail
+            for stream in (False, True):
+                answer = gate.chat("fast", stream=stream)
+                assert target_of(answer) == "home" and answer.header("x-sluice-attempts") == "2", answer
+
+
+def test_a_fallback_that_is_well_is_asked_before_one_of_its_own_is_waited_for():
+    def busy_for_long(call):
+        call.respond(429, b"{}", headers=[("retry-after", "25")])
+
+    with Upstream(fail) as one, Upstream(busy_for_long) as two, Upstream() as spare:
+        config = with_spare({"one": one, "two": two, "spare": spare}, ["one", "two"], retry={"max_backoff": "30s"})
+        config["providers"][0]["health"] = {"mode": "none"}
+        with Sluice(config) as gate:
+            assert target_of(gate.chat("fast")) == "spare"
+            answer = gate.chat("fast", options={"timeout": 20})
+            assert target_of(answer) == "spare" and (len(one.calls), len(two.calls)) == (2, 1), answer
+
+
+def test_its_own_target_is_waited_for_when_the_fallback_fails():
+    def busy_for_a_while(call):
+        call.respond(429, b"{}", headers=[("retry-after", "2")])
+
+    with Upstream(busy_for_a_while) as home, Upstream() as spare:
+        with Sluice(with_spare({"home": home, "spare": spare}, ["home"])) as gate:
+            assert target_of(gate.chat("fast")) == "spare"
+            asked = time.monotonic()
+            home.answer, spare.answer = openai_answer, fail
+            assert target_of(gate.chat("fast")) == "home"
+            assert time.monotonic() - asked > 1, "it had asked to be left alone"
+
+
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 OF_OTHER_DIALECTS = [
     ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": [
