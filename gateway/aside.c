@@ -2,10 +2,12 @@
 #include "gateway/aside.h"
 
 #include "gateway/abandoned.h"
+#include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/relay.h"
 #include "gateway/reserve.h"
+#include "gateway/retry_after.h"
 #include "gateway/steps.h"
 #include "gateway/tracing.h"
 #include "gateway/tries.h"
@@ -98,6 +100,7 @@ static void take_back(struct exchange *x, struct aside *aside)
     x->first_byte_by_us = aside->first_byte_by_us;
     x->was_sent = true;
     exchange_clear_fault(x);
+    x->retry_after_us = 0; /* the other one's */
     x->again = AGAIN_NO;
     x->facts.upstream = UPSTREAM_ASKED;
     upstream_move(&x->upstream, &aside->upstream);
@@ -204,10 +207,11 @@ static void on_body(struct upstream_call *call, struct text piece)
 }
 
 /* The one aside has failed: the present one is alone now. */
-static void drop(struct aside *aside, enum fault_kind kind)
+static void drop(struct aside *aside, enum fault_kind kind, int64_t again_us)
 {
     struct exchange *x = aside->x;
-    struct route_outcome outcome = {.now_us = now_of(x), .fault = kind};
+    struct route_outcome outcome = {
+        .now_us = now_of(x), .fault = kind, .retry_after_us = again_us};
     metrics_attempt(x->worker->metrics, aside->target->id, kind);
     if (x->trace)
         tracing_end_try(x, aside->target, kind);
@@ -223,9 +227,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     struct exchange *x = aside->x;
     if (head->status / 100 != 2) {
         upstream_abandon(call);
-        drop(aside, head->status == 429 || head->status == 529 ? FAULT_TARGET_BUSY
-                    : head->status >= 500                      ? FAULT_TARGET_ERROR
-                                                               : FAULT_TARGET_REFUSED);
+        drop(aside, relay_refusal(head->status), retry_after_us(head, clock_wall_us()));
         return;
     }
     give_up(x, FAULT_TOO_LATE);
@@ -239,7 +241,7 @@ static void on_fault(struct upstream_call *call, enum fault_kind kind, const cha
     struct aside *aside = LIST_MEMBER(call, struct aside, upstream);
     log_line(LOG_WARN, "upstream", "%s: target %.*s: %s", aside->x->id,
              TEXT_ARGS(aside->target->id), why);
-    drop(aside, kind);
+    drop(aside, kind, 0);
 }
 
 static const struct upstream_handlers handlers = {

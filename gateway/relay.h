@@ -25,6 +25,8 @@ void relay_replay_end(struct exchange *x, bool is_known);
 /* Is the beginning of a stream kept, because it says nothing yet and another target could be asked?
  */
 bool relay_keeps_early(const struct exchange *x);
+/* What a target has said by this status, which is none of a good answer. */
+enum fault_kind relay_refusal(unsigned status);
 /* Does so much wait for the client that no more should be read? */
 bool relay_is_full(const struct exchange *x);
 

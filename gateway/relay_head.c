@@ -37,6 +37,13 @@ static bool is_busy(unsigned status)
     return status == 429 || status == 529;
 }
 
+enum fault_kind relay_refusal(unsigned status)
+{
+    return is_busy(status)      ? FAULT_TARGET_BUSY
+           : status / 100 == 5 ? FAULT_TARGET_ERROR
+                               : FAULT_TARGET_REFUSED;
+}
+
 /* A refusal whose head says all that matters: whether to try again, and when. What says too many
  * calls and not for how long may say it in its body. */
 static bool is_turned_away_at_once(struct exchange *x, unsigned status)
@@ -226,8 +233,8 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
     }
     if (x->aside && head->status / 100 != 2) { /* the other one is still there */
         upstream_abandon(call);
-        relay_fail(x, head->status / 100 == 5 ? FAULT_TARGET_ERROR : FAULT_TARGET_REFUSED,
-                   "The target refused the call.");
+        x->retry_after_us = retry_after_us(head, clock_wall_us());
+        relay_fail(x, relay_refusal(head->status), "The target refused the call.");
         exchange_run(x);
         return;
     }

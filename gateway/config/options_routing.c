@@ -21,7 +21,7 @@ static const struct option policy_sticky[] = {
 };
 
 static const struct option policy_hedge[] = {
-    {.name = "after", .type = OPTION_DURATION, .where = POLICY(policy.hedge_after_us), .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Ask a second target as well, when the first token of a stream (or an embedding) is not there after this; 0 = later than 95 of 100 first tokens were; null = never."},
+    {.name = "after", .type = OPTION_DURATION, .where = POLICY(policy.hedge_after_us), .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Ask a second target as well, when a stream (or an embedding) has not begun after this: not even the head of an answer came; 0 = later than 95 of 100 first tokens were; null = never."},
     {.name = "max_share", .type = OPTION_SHARE, .where = POLICY(hedge_share), .fallback = "0.02", .help = "Of all calls."},
     {0},
 };

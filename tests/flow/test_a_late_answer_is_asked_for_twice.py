@@ -3,6 +3,7 @@
 cancelled, both are booked, and only a share of the calls is asked twice."""
 
 import json
+import time
 import urllib.request
 
 import pytest
@@ -13,6 +14,8 @@ CASES = {  # what the first target does, and the second
     "not-so-late": ("mock/slow-400ms+tokens-12", "mock/slow-5s+tokens-13"),
     "second-fails": ("mock/slow-400ms+tokens-14", "mock/500+tokens-15"),
     "first-fails": ("mock/slow-300ms+500+tokens-16", "mock/slow-600ms+tokens-17"),
+    "second-busy": ("mock/slow-400ms+tokens-25", "mock/429-retry-after-300+tokens-26"),
+    "first-busy": ("mock/slow-300ms+429-retry-after-300+tokens-27", "mock/slow-600ms+tokens-28"),
     "both-fail": ("mock/slow-300ms+500+tokens-18", "mock/500+tokens-19"),
     "quick": ("mock/tokens-21", "mock/tokens-22"),
     "rare": ("mock/slow-130ms+tokens-23", "mock/tokens-24"),
@@ -72,6 +75,15 @@ def test_a_second_target_that_fails_harms_nobody(gate):
 
 def test_a_first_target_that_fails_leaves_the_call_to_the_second(gate):
     assert_answered_by(gate.chat("first-fails", stream=True), "first-fails-second")
+
+
+def test_who_asks_to_be_left_alone_is_left_alone(gate, mocks):
+    for _ in range(3):
+        assert gate.chat("second-busy", stream=True).header("x-sluice-target") == "second-busy-first"
+    assert outcomes(mocks["second"], "mock/429-retry-after-300+tokens-26")["received"] == 1
+    assert_answered_by(gate.chat("first-busy", stream=True), "first-busy-second")
+    time.sleep(1.5)  # longer than one is left alone that says no time
+    assert_answered_by(gate.chat("first-busy", stream=True), "first-busy-second", attempts=1)
 
 
 def test_when_both_fail_the_client_is_told(gate):
