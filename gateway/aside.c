@@ -210,8 +210,7 @@ static void on_body(struct upstream_call *call, struct text piece)
 static void drop(struct aside *aside, enum fault_kind kind, int64_t again_us)
 {
     struct exchange *x = aside->x;
-    struct route_outcome outcome = {
-        .now_us = now_of(x), .fault = kind, .retry_after_us = again_us};
+    struct route_outcome outcome = {.now_us = now_of(x), .fault = kind, .retry_after_us = again_us};
     metrics_attempt(x->worker->metrics, aside->target->id, kind);
     if (x->trace)
         tracing_end_try(x, aside->target, kind);

@@ -39,7 +39,7 @@ static bool is_busy(unsigned status)
 
 enum fault_kind relay_refusal(unsigned status)
 {
-    return is_busy(status)      ? FAULT_TARGET_BUSY
+    return is_busy(status)     ? FAULT_TARGET_BUSY
            : status / 100 == 5 ? FAULT_TARGET_ERROR
                                : FAULT_TARGET_REFUSED;
 }
