@@ -7,6 +7,7 @@
 #include "gateway/base/member.h"
 #include "gateway/deploy_page.h"
 #include "gateway/lengths.h"
+#include "gateway/objects.h"
 #include "gateway/owning.h"
 #include "gateway/references.h"
 #include "gateway/worker_inside.h"
@@ -528,7 +529,9 @@ bool admission_read(struct exchange *x)
     read_service(x, values);
     x->seeking->stream_options = values[WANT_STREAM_OPTIONS];
     x->seeking->include_usage = values[WANT_INCLUDE_USAGE];
-    if (x->call.operation == OPERATION_RESPONSE)
+    x->compacts = text_equal(x->match.endpoint->path, TEXT("/responses/compact"));
+    x->store = x->store && !x->compacts;
+    if (objects_builds_on(x))
         x->object_id = previous;
     else if (x->call.operation == OPERATION_BATCH)
         x->object_id = input_file;
@@ -745,5 +748,5 @@ bool admission_route(struct exchange *x)
     }
     if (!admission_find_model(x))
         return false;
-    return x->call.operation != OPERATION_RESPONSE || fit_pinned(x);
+    return !objects_builds_on(x) || fit_pinned(x);
 }

@@ -155,22 +155,27 @@ void choosing_call(struct exchange *x, const struct route *route, struct route_c
     call->sticky = sticky_of(x, choosing_policy(x));
 }
 
+bool choosing_some_full(struct exchange *x)
+{
+    if (!x->route)
+        return false;
+    struct choice *choice = arena_new(&x->arena, sizeof(*choice));
+    struct route_call call;
+    bool full = false;
+    choosing_call(x, x->route, &call);
+    route_consider(x->route, choosing_policy(x), &call, choice);
+    for (size_t i = 0; i < choice->count; i++)
+        full = full || choice->candidates[i].strike == STRIKE_FULL;
+    return full;
+}
+
 void choosing_say_none(struct exchange *x)
 {
     const struct route *route = x->route;
     const char *why = "no target is in force";
     if (route && route->target_count && route->targets[0].off_because)
         why = route->targets[0].off_because;
-    struct choice *choice = route ? arena_new(&x->arena, sizeof(*choice)) : NULL;
-    struct route_call call;
-    bool full = false;
-    if (choice) {
-        choosing_call(x, route, &call);
-        route_consider(route, choosing_policy(x), &call, choice);
-    }
-    for (size_t i = 0; choice && i < choice->count; i++)
-        full = full || choice->candidates[i].strike == STRIKE_FULL;
-    if (full)
+    if (choosing_some_full(x))
         fault_set(exchange_fault(x), FAULT_OVERLOADED,
                   "All targets of this model have as many calls as their limits allow.");
     else

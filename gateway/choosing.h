@@ -16,6 +16,9 @@ const struct route_policy *choosing_policy(const struct exchange *x);
  * the body once where there is something to choose from. */
 void choosing_call(struct exchange *x, const struct route *route, struct route_call *call);
 
+/* Has one of the model's targets, which was not tried, only no room for the call now? */
+bool choosing_some_full(struct exchange *x);
+
 /* Nobody was left to be asked: set the fault that says why. */
 void choosing_say_none(struct exchange *x);
 

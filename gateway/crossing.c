@@ -7,6 +7,7 @@
 #include "gateway/client.h"
 #include "gateway/foreign.h"
 #include "gateway/guarding.h"
+#include "gateway/objects.h"
 #include "gateway/sizes.h"
 #include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
@@ -28,6 +29,16 @@ static bool cannot(struct exchange *x, const char *words)
 {
     return fault_set(exchange_fault(x), FAULT_UNSUPPORTED, "The target %.*s %s.",
                      TEXT_ARGS(x->target->id), words);
+}
+
+/* No words lead from what the client says to what the target understands. */
+static bool has_no_words(struct exchange *x)
+{
+    return fault_set(exchange_fault(x), FAULT_UNSUPPORTED,
+                     "The target %.*s cannot be asked for this (%s) in the client's dialect: its "
+                     "provider is of type %.*s.",
+                     TEXT_ARGS(x->target->id), operation_name(x->call.operation),
+                     TEXT_ARGS(x->target->provider->type->name));
 }
 
 bool crossing_at_root(const struct exchange *x)
@@ -55,6 +66,14 @@ static bool ranks_otherwise(const struct exchange *x)
            text_starts(x->target->provider->type->vectors, TEXT("nvidia"));
 }
 
+/* Can it be asked in <dialect>, its own, how many tokens a call of another dialect has? */
+static bool counts_in(const struct exchange *x, struct text dialect)
+{
+    if (text_equal(dialect, TEXT("bedrock"))) /* of Claude only */
+        return text_find(x->upstream_model, TEXT("claude")) != SIZE_MAX;
+    return !text_equal(dialect, TEXT("openai"));
+}
+
 /* What the target is asked for in its own dialect: the same, where it has that. <from>: the
  * client's words, or NULL. */
 static const struct translator *words_of_target(const struct exchange *x,
@@ -69,9 +88,7 @@ static const struct translator *words_of_target(const struct exchange *x,
         dialect = words;
     if (ranks_otherwise(x))
         dialect = TEXT("nvidia");
-    /* AWS counts the tokens of Claude only. */
-    if (operation == OPERATION_COUNT && text_equal(dialect, TEXT("bedrock")) &&
-        text_find(x->upstream_model, TEXT("claude")) == SIZE_MAX)
+    if (operation == OPERATION_COUNT && !counts_in(x, dialect))
         return NULL;
     const struct translator *bare =
         from && translator_is_bare(from) ? translator_find(dialect, OPERATION_COMPLETION) : NULL;
@@ -88,6 +105,8 @@ static bool takes_as_it_is(const struct exchange *x)
         return false;
     if ((type->is_vertex && x->call.operation == OPERATION_COMPLETION) || ranks_otherwise(x))
         return false;
+    if (x->call.operation == OPERATION_COUNT && x->match.shape == SHAPE_OPENAI)
+        return type->input_tokens;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }
 
@@ -165,6 +184,12 @@ static bool vertex_has(const struct exchange *x)
     bool counts = operation == OPERATION_COUNT && text_equal(type->dialect, TEXT("anthropic"));
     return operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
            operation == OPERATION_COMPLETION || counts;
+}
+
+/* Azure has it below its newer paths only, which have no api-version. */
+static bool compacts(const struct provider_settings *provider)
+{
+    return provider->type->compacts && !(provider->type->is_azure && provider->api_version.len);
 }
 
 static const struct fault *keep_fault(struct exchange *x, const struct fault *fault)
@@ -288,19 +313,21 @@ bool crossing_prepare(struct exchange *x)
     x->seeking->named_body = (struct text){NULL, 0};
     if (!vertex_has(x))
         return cannot(x, "does not have this");
+    if (x->compacts && !compacts(x->target->provider))
+        return cannot(x, "cannot compact a conversation: /v1/responses/compact is OpenAI's own");
     if (takes_as_it_is(x)) {
         if (x->is_makers && guarding_watches(x))
             return cannot(x, "is asked in words that the guardrails cannot look into");
         return name_body(x) && sizes_fit(x);
     }
     /* What a response builds on is refused by name where its call is read. */
-    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
+    bool object = x->object_id.len && !objects_builds_on(x);
     if (x->match.endpoint->body != BODY_JSON || object || x->upload)
         return cannot(x, "does not have this");
     const struct translator *from = translator_find(exchange_dialect(x), x->call.operation);
     const struct translator *to = words_of_target(x, from);
     if (!from || !to)
-        return cannot(x, "cannot be asked for this in the client's dialect");
+        return has_no_words(x);
     /* Nothing passes that the guardrails cannot look into. */
     bool looked_into = x->dialect ? !x->call.stream || is_known_stream(x, from)
                                   : known_words(x->call.operation) != NULL;

@@ -23,6 +23,8 @@ static const struct endpoint openai_endpoints[] = {
     {{"/responses/{id}", 15},             METHOD_DELETE,  OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
     {{"/responses/{id}/cancel", 22},      METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
     {{"/responses/{id}/input_items", 27}, METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/responses/compact", 18},          METHOD_POST,    OPERATION_RESPONSE,      BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/responses/input_tokens", 23},     METHOD_POST,    OPERATION_COUNT,         BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/embeddings", 11},                 METHOD_POST,    OPERATION_EMBEDDING,     BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/moderations", 12},                METHOD_POST,    OPERATION_MODERATION,    BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/images/generations", 19},         METHOD_POST,    OPERATION_IMAGE,         BODY_JSON,   PAGE_NONE,   false, false, false},

@@ -276,6 +276,7 @@ struct exchange {
     int likeness;        /* of the call whose answer this is, in millionths; 0 = none */
     bool cache_no_cache, cache_no_store;
     bool background;             /* a response that is made after its call has ended */
+    bool compacts;               /* /responses/compact: only who has that can be asked */
     int64_t saved_nanos;         /* what this answer cost when it was made */
     struct semantics *semantics; /* the question to the embedding model, or NULL */
     int64_t aside_nanos; /* what that question may cost at most; once it is booked, what it did */

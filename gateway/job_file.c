@@ -77,7 +77,7 @@ bool job_file_begin(struct exchange *x)
     struct job_upload *file = arena_new(&x->arena, sizeof(*file));
     file->fd = -1;
     if (!job_page_jobs(x))
-        return fault_set(exchange_fault(x), FAULT_UNSUPPORTED,
+        return fault_set(exchange_fault(x), FAULT_NOT_SET_UP,
                          "There are no jobs here; the log says why.");
     if (!job_files_read_link(files_of(x), upload, x->match.id, x->query, &file->link))
         return fault_set(exchange_fault(x), FAULT_UNKNOWN_OBJECT,

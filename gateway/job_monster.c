@@ -245,7 +245,7 @@ bool monster_finetune(struct exchange *x, struct job_page *page)
     if (page->ask)
         return job_page_submit(x, page);
     if (!x->snapshot->config->jobs.finetune.count)
-        return job_page_refuse_with(x, FAULT_UNSUPPORTED,
+        return job_page_refuse_with(x, FAULT_NOT_SET_UP,
                                     "Nothing is set that fine-tunes: jobs.finetune.command.");
     if (!scan_json(body, NULL, 0, &none, &problem)) {
         fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "The body is no JSON object: %s.",

@@ -552,7 +552,7 @@ static bool hook_secret(struct exchange *x, struct job_page *page)
     char hex[HEX_BYTES];
     (void)page;
     if (!config->jobs.hook.secret.len)
-        return job_page_refuse_with(x, FAULT_UNSUPPORTED,
+        return job_page_refuse_with(x, FAULT_NOT_SET_UP,
                                     "There are no webhooks here: jobs.webhook.secret is not set.");
     struct digest secret = jobs_hook_secret(config, x->key->tenant->name);
     hash_hex(&secret, hex);
@@ -612,7 +612,7 @@ static struct job_page *page_new(struct exchange *x)
 bool job_page_begin(struct exchange *x, const struct head *head)
 {
     if (!job_page_jobs(x))
-        return fault_set(exchange_fault(x), FAULT_UNSUPPORTED,
+        return fault_set(exchange_fault(x), FAULT_NOT_SET_UP,
                          "There are no jobs here; the log says why.");
     page_new(x)->base = base_of(x, head);
     return true;

@@ -184,6 +184,12 @@ static bool allow_files(struct exchange *x)
     return true;
 }
 
+bool objects_builds_on(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_RESPONSE ||
+           (x->call.operation == OPERATION_COUNT && x->match.shape == SHAPE_OPENAI);
+}
+
 bool objects_allow(struct exchange *x)
 {
     if (x->objects && x->objects->question.failed)
@@ -194,7 +200,7 @@ bool objects_allow(struct exchange *x)
         return false;
     if (x->object_id.len == 0)
         return true;
-    bool builds_on = x->call.operation == OPERATION_RESPONSE;
+    bool builds_on = objects_builds_on(x);
     const struct owner *owner = x->objects && named(x) ? &x->objects->owners[0] : NULL;
     if (!owner || !owner->found) {
         /* A response may build on one that was made elsewhere; its id is as good as a secret. */

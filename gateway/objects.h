@@ -17,6 +17,10 @@
 bool objects_ask(struct exchange *x);
 /* May it be used? Pins the exchange to the object's target. False: the fault says why. */
 bool objects_allow(struct exchange *x);
+
+/* Does the call go on from a response that was made before (previous_response_id), if it names one?
+ */
+bool objects_builds_on(const struct exchange *x);
 /* What was noted with the file that it names (ledger_own_file()); empty = nothing. */
 struct text objects_facts(const struct exchange *x);
 /* Is a good answer a list that others' objects stand in? Then it is never sent as it came. */

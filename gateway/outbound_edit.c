@@ -322,7 +322,7 @@ static void edit_max_tokens(struct exchange *x, struct text body, struct edits *
 {
     bool may_say = x->call.operation == OPERATION_CHAT ||
                    x->call.operation == OPERATION_COMPLETION ||
-                   x->call.operation == OPERATION_RESPONSE;
+                   (x->call.operation == OPERATION_RESPONSE && !x->compacts);
     if (x->lowered_tokens) {
         edit_lowered(x, body, edits);
     } else if (may_say && !is_given(x) && x->target->max_tokens_default > 0) {

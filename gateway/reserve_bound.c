@@ -275,7 +275,7 @@ int64_t reserve_cost_bound(const struct exchange *x, int64_t output)
 bool reserve_may_lower(const struct exchange *x)
 {
     return x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION ||
-           x->call.operation == OPERATION_RESPONSE;
+           (x->call.operation == OPERATION_RESPONSE && !x->compacts);
 }
 
 int64_t reserve_least_output(const struct exchange *x)

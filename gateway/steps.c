@@ -205,7 +205,9 @@ static enum exchange_state no_target(struct exchange *x)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
     if (exchange_why(x)->kind == FAULT_NONE && x->route && ruling_refuse(x))
         return EXCHANGE_REFUSE;
-    if (exchange_why(x)->kind == FAULT_NONE) /* else the last one cannot do what is asked */
+    /* Else the last one cannot do what is asked; but one that has no room now may. */
+    enum fault_kind why = exchange_why(x)->kind;
+    if (why == FAULT_NONE || (why == FAULT_UNSUPPORTED && choosing_some_full(x)))
         choosing_say_none(x);
     return EXCHANGE_REFUSE;
 }

@@ -26,6 +26,9 @@
 #include "providers/translator.h"
 
 extern const struct translator translator_openai_responses;
+/* What a call's input would count. Calls go up in these words from OpenAI's own clients only, as
+ * they are: not every server has the path, and what others ask is counted here. */
+extern const struct translator translator_openai_count;
 
 /* ------------------------------------------------------------------------------- the call */
 

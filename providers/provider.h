@@ -48,6 +48,8 @@ struct provider_type {
     bool is_vertex;          /* has project and location in its paths, and no key */
     bool stream_options;     /* understands stream_options.include_usage */
     bool no_responses;       /* of OpenAI's dialect: has chat completions only */
+    bool input_tokens;       /* has /responses/input_tokens */
+    bool compacts;           /* has /responses/compact */
     /* Chat completions (openai_chat.h), beside OpenAI's reference or short of it: */
     /* Spoken beside <dialect>, at the root of the server (the base URL without <path>): clients of
      * <dialect> are served in that, all others in this. Else empty. */

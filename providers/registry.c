@@ -37,6 +37,7 @@ const struct dialect *dialect_find(struct text name)
 /* clang-format off */
 static const struct translator *const translators[] = {
     &translator_openai_responses,
+    &translator_openai_count,
     &translator_gemini,
     &translator_gemini_count,
     &translator_anthropic,
@@ -108,6 +109,8 @@ static const struct field flags[] = {FIELD(needs_key),
                                      FIELD(is_vertex),
                                      FIELD(stream_options),
                                      FIELD(no_responses),
+                                     FIELD(input_tokens),
+                                     FIELD(compacts),
                                      FIELD(openai_fields),
                                      FIELD(conventions),
                                      FIELD(top_k),

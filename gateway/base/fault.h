@@ -36,7 +36,8 @@ enum fault_kind {
     FAULT_BUDGET,         /* 429: the money is spent */
     FAULT_STORE_AWAY,     /* 503: nobody can say whether it is allowed, and the policy is closed; or
                              another version or process has what is asked for */
-    FAULT_UNSUPPORTED,    /* 501: the target cannot do this */
+    FAULT_UNSUPPORTED,    /* 400: the target cannot do this; no later try would help */
+    FAULT_NOT_SET_UP,     /* 501: this gateway has none of what is asked for */
     FAULT_BAD_VERSION,    /* 505 */
     FAULT_TARGET_BUSY,    /* the provider's own 429 or 529 */
     FAULT_TARGET_ERROR,   /* the provider's own 5xx */

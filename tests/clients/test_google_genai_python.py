@@ -144,9 +144,9 @@ def test_embeddings_of_another_dialect(client):
 
 
 def test_embeddings_that_the_target_has_not(client):
-    with pytest.raises(errors.ServerError) as caught:
+    with pytest.raises(errors.ClientError) as caught:
         client.models.embed_content(model="anthropic-fast", contents="one")
-    assert (caught.value.code, caught.value.status) == (501, "UNIMPLEMENTED")
+    assert (caught.value.code, caught.value.status) == (400, "INVALID_ARGUMENT")
 
 
 def test_models_are_listed(client):
@@ -184,7 +184,7 @@ def test_a_provider_that_is_too_busy(client, target, streamed):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_provider_that_fails(client, target):
-    with pytest.raises(errors.ServerError) as caught:
+    with pytest.raises(errors.ClientError) as caught:
         ask(client, f"{target}-500")
     assert (caught.value.code, caught.value.status) == (500, "INTERNAL")
 

@@ -190,3 +190,30 @@ def test_a_body_that_grows_beyond_its_bound_is_refused_and_not_cut(upstream):
             assert len(upstream.calls) == (status == 200)
         assert got.error["status"] == "INVALID_ARGUMENT" and "too long" in got.error["message"], got
         assert gate.ledger_row(got.header("x-request-id"))["cost_nanos"] == 0
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_no_target_has_is_not_to_be_tried_again(upstream, client):
+    """SDKs send a call again after any 5xx."""
+    with gate_for(upstream, "anthropic") as gate:
+        path, body = CLIENTS[client]
+        got = gate.post(path, body)
+        assert got.status == 400 and "(embedding)" in got.text and "anthropic" in got.text and not upstream.calls, got
+        if client == "openai":
+            assert got.error["type"] == "invalid_request_error", got
+        if client == "gemini":
+            assert (got.error["code"], got.error["status"]) == (400, "INVALID_ARGUMENT"), got
+
+
+def test_one_that_has_it_may_have_room_later(upstream):
+    upstream.answer = lambda call: call.respond(200, openai_body())
+    without = provider_for(upstream, "without", type="anthropic", base_url=upstream.url.removesuffix("/v1"))
+    price = {"input": 1, "output": 1}
+    model = model_for(targets=[{"id": "never", "provider": "without", "model": "x", "price": price},
+                               {"id": "full", "provider": "up", "model": "y", "priority": 2, "price": price,
+                                "limits": {"requests_per_minute": 1}}])
+    with Sluice(config_for(upstream, providers=[provider_for(upstream), without], models=[model])) as gate:
+        path, body = CLIENTS["openai"]
+        assert gate.post(path, body).status == 200
+        got = gate.post(path, body)
+        assert got.status == 503 and got.error["code"] == "overloaded", got
