@@ -184,7 +184,7 @@ def test_a_provider_that_is_too_busy(client, target, streamed):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_provider_that_fails(client, target):
-    with pytest.raises(errors.ClientError) as caught:
+    with pytest.raises(errors.ServerError) as caught:
         ask(client, f"{target}-500")
     assert (caught.value.code, caught.value.status) == (500, "INTERNAL")
 
