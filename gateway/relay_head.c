@@ -213,6 +213,8 @@ static bool is_no_answer(struct exchange *x, const struct head *head)
     else if (!relay_is_good(x) && is_turned_away_at_once(x, head->status))
         relay_fail(x, is_busy(head->status) ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
                    "The target refused the call for now.");
+    else if (x->call.operation == OPERATION_COUNT && (head->status == 404 || head->status == 405))
+        relay_fail(x, FAULT_UNSUPPORTED, "The target does not count tokens.");
     else if (head->status == 101 && !realtime_accepts(x, head))
         relay_fail(x, FAULT_TARGET_INVALID, "The target answered the WebSocket handshake wrongly.");
     else

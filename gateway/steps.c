@@ -449,6 +449,14 @@ static enum exchange_state break_off(struct exchange *x)
     return EXCHANGE_SETTLE;
 }
 
+/* The target's server has no such call, though others of its type have. */
+static enum exchange_state count_here(struct exchange *x)
+{
+    step_report(x, FAULT_UNSUPPORTED);
+    relay_reset(x);
+    return counting_answer(x) ? EXCHANGE_SETTLE : EXCHANGE_REFUSE;
+}
+
 enum exchange_state step_send(struct exchange *x)
 {
     sign_in_leave(&x->seeking->sign_in_wait);
@@ -492,6 +500,8 @@ enum exchange_state step_send(struct exchange *x)
     }
     if (aside_return(x))
         return EXCHANGE_SEND;
+    if (x->call.operation == OPERATION_COUNT && exchange_why(x)->kind == FAULT_UNSUPPORTED)
+        return count_here(x);
     return x->head_sent ? break_off(x) : tries_after_failure(x);
 }
 

@@ -70,6 +70,21 @@ def test_it_is_counted_here_where_the_target_cannot(gate, upstream, model):
     assert not upstream.calls
 
 
+@pytest.mark.parametrize("model", ["fast", "anthropic", "gemini"])
+@pytest.mark.parametrize("status", [404, 405])
+def test_it_is_counted_here_where_the_targets_server_knows_no_such_call(gate, upstream, model, status):
+    """`type: openai` is also what somebody else's server is named by."""
+    upstream.answer = lambda call: call.respond(status, {"detail": "Not Found"})
+    got = gate.post(COUNT, {"model": model, "input": INPUT})
+    assert got.status == 200 and got.json["object"] == "response.input_tokens", got
+    assert 1 <= got.json["input_tokens"] <= 40 and got.header("x-sluice-estimated") == "true", got
+    assert len(upstream.calls) == 1
+    row = gate.ledger_row(got.header("x-request-id"))
+    assert row["cost_nanos"] == 0 and row["status"] == 200, row
+    upstream.answer = answer
+    assert gate.post(COUNT, {"model": model, "input": INPUT}).json["input_tokens"] in (77, 78, 79)
+
+
 def test_a_call_that_cannot_be_read_is_not_counted(gate, upstream):
     assert gate.post(COUNT, {"model": "own", "input": 7}).status == 400
     got = gate.post(COUNT, {"input": "x"})
