@@ -579,15 +579,30 @@ static void keep_request(struct exchange *x, const struct head *head)
 
 /* ----------------------------------------------------------------------------- the intake */
 
+static bool is_of_files(const struct endpoint *endpoint)
+{
+    return (endpoint->operation == OPERATION_FILE || endpoint->operation == OPERATION_OBJECT) &&
+           text_starts(endpoint->path, TEXT("/files"));
+}
+
 /* OpenAI and Anthropic have their models at the same path, and a path that is not there is
  * nobody's: who names a version of Anthropic's API is answered in its words, also when the answer
- * is no. */
-static void take_shape(struct exchange *x, const struct head *head)
+ * is no. False: there is nothing for it, with a fault. */
+static bool take_shape(struct exchange *x, const struct head *head)
 {
     const struct endpoint *endpoint = x->match.endpoint;
     bool either = !endpoint || endpoint->page == PAGE_MODELS || endpoint->page == PAGE_MODEL;
-    if (either && x->match.shape == SHAPE_OPENAI && head_value(head, TEXT("anthropic-version")).at)
-        x->match.shape = SHAPE_ANTHROPIC;
+    bool files = endpoint && is_of_files(endpoint);
+    if ((!either && !files) || x->match.shape != SHAPE_OPENAI ||
+        !head_value(head, TEXT("anthropic-version")).at)
+        return endpoint != NULL;
+    x->match.shape = SHAPE_ANTHROPIC;
+    if (!files)
+        return endpoint != NULL;
+    x->match.endpoint = NULL; /* else OpenAI would be given Anthropic's file */
+    return fault_set(exchange_fault(x), FAULT_UNKNOWN_PATH,
+                     "Anthropic's Files API is not here: send documents and images within the "
+                     "message, as base64 or by their URL.");
 }
 
 static bool is_preflight(const struct exchange *x, const struct head *head)
@@ -629,8 +644,7 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
         serve &= ~(unsigned)SERVE_METRICS;
     bool found = find_endpoint(x, head, serve);
     keep_peer(x, head);
-    take_shape(x, head);
-    bool right = found && admit(x, head);
+    bool right = take_shape(x, head) && found && admit(x, head);
     keep_request(x, head);
     if (is_preflight(x, head)) {
         pages_preflight(x, head_value(head, TEXT("access-control-request-headers")));

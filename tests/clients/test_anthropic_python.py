@@ -252,3 +252,12 @@ def test_its_own_dialect_is_what_was_recorded(client, upstream, identity):
             "model": "script-anthropic"})
     assert raw.http_response.read().decode() == record["response"]["body"]
     assert upstream.last().json == {**body, "model": "anthropic-x", "stream": True}
+
+
+def test_files_are_refused_in_its_own_words(client, upstream):
+    calls = len(upstream.calls)
+    for ask_for in (lambda: client.beta.files.upload(file=("a.txt", b"x", "text/plain")), client.beta.files.list,
+                    lambda: client.beta.files.delete("file_1")):
+        with pytest.raises(anthropic.NotFoundError, match="Files API"):
+            ask_for()
+    assert len(upstream.calls) == calls

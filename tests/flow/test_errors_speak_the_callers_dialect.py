@@ -117,6 +117,18 @@ def test_a_path_that_is_not_there_is_told_in_anthropics_words(gate, method, path
     assert path in answer.error["message"] and answer.json["request_id"] == answer.header("request-id")
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/files"), ("POST", "/v1/files"), ("GET", "/v1/files/file_1"),
+                                              ("DELETE", "/v1/files/file_1"), ("GET", "/v1/files/file_1/content")])
+def test_anthropics_files_are_not_openais(gate, upstream, method, path):
+    fields = [("x-api-key", KEY_ACME), ("anthropic-version", "2023-06-01"), ("anthropic-beta", "files-api-2025-04-14"),
+              ("Content-Type", "multipart/form-data; boundary=x")]
+    with gate.connect() as client:
+        answer = client.send(raw(method, path, fields, b"--x--\r\n" if method == "POST" else None)).read_response()
+    assert answer.status == 404 and answer.json["type"] == "error" and answer.error["type"] == "not_found_error", answer
+    assert "Files API" in answer.error["message"] and answer.json["request_id"] == answer.header("request-id")
+    assert not upstream.calls
+
+
 GEMINI = [f"{prefix}/v1beta/models/gemini-2.5-pro:{verb}" for prefix in ("", "/gemini", "/genai")
           for verb in ("generateContent", "streamGenerateContent", "countTokens", "embedContent")]
 
