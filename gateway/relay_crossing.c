@@ -40,6 +40,14 @@ static struct buffer *begin_out(struct exchange *x)
     return x->translated_out;
 }
 
+/* What failed inside the stream before anything of it has gone: is there another one to ask? */
+static void claim_another(struct exchange *x)
+{
+    const struct fault *why = translation_fault(x->translation);
+    if (!tries_claim(x, why->kind, 0) && why->kind == FAULT_TARGET_REFUSED)
+        (void)tries_claim_refusal(x, refusal_read(RELAY_REFUSED, text_of(why->text)));
+}
+
 /* Pass on what was made in x->translated_out. */
 static void take_made(struct exchange *x, enum translation_state state)
 {
@@ -49,7 +57,7 @@ static void take_made(struct exchange *x, enum translation_state state)
     /* As long as the client has seen nothing, another target may be tried: then what came in front
      * of the failure is nothing either. Nor is what has a hole in it. */
     if (state == TRANSLATION_FAILED && !x->head_sent && x->answer.events == 0)
-        tries_claim(x, translation_fault(x->translation)->kind, 0);
+        claim_another(x);
     bool useless = state == TRANSLATION_FAILED && (!x->head_sent || out->overrun);
     if (!useless)
         pass_translated(x, text_head(made, end_at), false);

@@ -237,8 +237,10 @@ static bool leave_out(struct exchange *x)
 static bool fail_early(struct exchange *x, struct text data)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
-    relay_dialect(x)->read_error(500, text_head(data, RELAY_ERROR_BYTES), &error);
-    if (!tries_claim(x, error.kind, 0))
+    data = text_head(data, RELAY_ERROR_BYTES);
+    enum refusal refusal = refusal_read(RELAY_REFUSED, data);
+    relay_dialect(x)->read_error(refusal != REFUSAL_OTHER ? RELAY_REFUSED : 500, data, &error);
+    if (!tries_claim_refusal(x, refusal) && !tries_claim(x, error.kind, 0))
         return false;
     upstream_abandon(&x->upstream);
     relay_fail(x, error.kind, error.message);

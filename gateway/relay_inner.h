@@ -12,6 +12,7 @@
 
 enum {
     RELAY_ERROR_BYTES = 8192,         /* of an error's body that are read */
+    RELAY_REFUSED = 400,              /* the status of a refusal that came inside a stream */
     RELAY_WHOLE_MAX = 256 * 1024,     /* an answer up to here is gathered and checked */
     RELAY_LIST_MAX = 8 * 1024 * 1024, /* a list of objects, which is filtered */
     RELAY_EVENT_MAX = 1024 * 1024,    /* an event up to here is held until it is whole */

@@ -222,6 +222,27 @@ def test_a_policy_falls_back(gate, upstream, status, body, stream):
     assert (row["model"], row["target"], row["attempts"]) == ("falls-back", "spare-1", 2), row
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("code", ["context_length_exceeded", "content_filter"])
+def test_a_policy_falls_back_on_a_refusal_inside_a_stream(gate, upstream, path, code):
+    """In the client's words and in others: nothing of it has gone, and nobody has failed."""
+    def refuse(call):
+        call.begin_stream()
+        call.event({"error": {"message": f"no: {code}", "type": "invalid_request_error", "code": code}})
+        call.end_stream()
+
+    def failures():
+        return gate.metric("sluice_upstream_attempts_total", target="falls-1", result="target_error")
+
+    upstream.answer, before = refuse, failures()
+    for _ in range(4):  # so many failures would open a circuit
+        answer = gate.post(path, {"model": "falls-back", "stream": True, "max_tokens": 9,
+                                  "messages": [{"role": "user", "content": "Hi"}]})
+        assert answer.status == 200 and b"time" in answer.body and b"error" not in answer.body, answer
+        assert (answer.header("x-sluice-target"), answer.header("x-sluice-attempts")) == ("spare-1", "2"), answer
+    assert failures() == before
+
+
 def test_a_fallback_that_fails_too_ends_it(gate, upstream):
     upstream.answer = SECOND.answer = lambda call: call.respond(500, {"error": {"message": "x"}})
     answer = gate.chat("falls-back")
