@@ -54,12 +54,11 @@ struct forward {
     bool knows;     /* the marks are those of Redis */
     bool anew;      /* Redis has forgotten objects, or may have missed some: until all are told */
     bool busy;      /* a command is under way */
-    bool failing;   /* said once */
 
     struct errand woken;
     atomic_bool is_woken;
     _Atomic int64_t told_rows, calls_left, older_than;
-    atomic_bool up;
+    atomic_bool up, failing; /* failing: said once */
     _Atomic uint64_t batches, failures;
 
     pthread_mutex_t lock; /* of what follows: the end */
@@ -88,7 +87,8 @@ int64_t forward_older_than(const struct forward *forward)
 struct forward_figures forward_figures(const struct forward *forward)
 {
     return (struct forward_figures){
-        .up = atomic_load_explicit(&forward->up, memory_order_relaxed),
+        .up = atomic_load_explicit(&forward->up, memory_order_relaxed) &&
+              !atomic_load_explicit(&forward->failing, memory_order_relaxed),
         .calls_left = atomic_load_explicit(&forward->calls_left, memory_order_relaxed),
         .batches = atomic_load_explicit(&forward->batches, memory_order_relaxed),
         .failures = atomic_load_explicit(&forward->failures, memory_order_relaxed),
@@ -289,6 +289,7 @@ static void step(struct forward *forward)
     for (int i = 1; i <= KINDS; i++)
         if (tell(forward, (enum kind)(((int)last + i) % KINDS)))
             return;
+    went_well(forward); /* nothing is left, whoever has told it */
     look_whether_over(forward);
 }
 

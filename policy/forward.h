@@ -54,7 +54,7 @@ int64_t forward_told_rows(const struct forward *forward);
 int64_t forward_older_than(const struct forward *forward);
 
 struct forward_figures {
-    bool up;            /* Redis answers */
+    bool up;            /* Redis answers, and takes what it is told */
     int64_t calls_left; /* to be handed on */
     uint64_t batches, failures;
 };

@@ -56,6 +56,23 @@ def test_calls_go_on_while_redis_is_away(fleet):
     fleet.wait_total(made)
 
 
+def test_a_redis_that_takes_nothing_is_told_of(fleet):
+    """It answers, but is full or has too few replicas: the metric that the alert goes by says so, until it is told again."""
+    made = fleet.load(1)
+
+    def wait_shared(up):
+        eventually(lambda: all(gate.metric("sluice_ledger_shared_up") == up for gate in fleet.gates), 20, what=f"shared: {up}")
+
+    for setting, bad, good in (("maxmemory", 1, 0), ("min-replicas-to-write", 1, 0)):
+        wait_shared(1)
+        fleet.redis.command("CONFIG", "SET", setting, bad)
+        made += fleet.load(1)
+        wait_shared(0)
+        fleet.redis.command("CONFIG", "SET", setting, good)
+        wait_shared(1)
+    fleet.wait_total(made)
+
+
 def test_a_stopped_redis_loses_and_doubles_nothing(fleet):
     """Commands that were sent before it stopped are done when it goes on, after others, or twice."""
     made = 0
