@@ -24,7 +24,7 @@ struct aside {
     struct text upstream_model, provider_key;
     const struct translator *client_words, *target_words;
     struct translated_call translated;
-    uint64_t sent_us, first_byte_by_us;
+    uint64_t sent_us, first_byte_by_us, try_by_us;
 };
 
 static const struct upstream_handlers handlers;
@@ -80,6 +80,7 @@ static void put_aside(struct exchange *x, struct aside *aside)
         .translated = x->seeking->translated,
         .sent_us = x->sent_us,
         .first_byte_by_us = x->first_byte_by_us,
+        .try_by_us = x->try_by_us,
     };
     upstream_move(&aside->upstream, &x->upstream);
     aside->upstream.on = &handlers;
@@ -98,6 +99,7 @@ static void take_back(struct exchange *x, struct aside *aside)
     x->seeking->translated = aside->translated;
     x->sent_us = aside->sent_us;
     x->first_byte_by_us = aside->first_byte_by_us;
+    x->try_by_us = aside->try_by_us;
     x->was_sent = true;
     exchange_clear_fault(x);
     x->retry_after_us = 0; /* the other one's */

@@ -358,7 +358,8 @@ struct exchange {
     uint64_t ours_until_us;
     int64_t started_wall_us;
     struct timer timer;
-    uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;
+    uint64_t first_byte_by_us, idle_since_us, pinged_us;
+    uint64_t total_by_us, try_by_us; /* all tries together; the present one, never later */
     uint64_t
         rest_from_us; /* the target is silent since, or since it was asked whether that is all */
     uint64_t

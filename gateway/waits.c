@@ -52,7 +52,7 @@ void waits_set(struct exchange *x)
     if (waits_for_first(x))
         earliest(&due, x->first_byte_by_us);
     bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
-    earliest(&due, whole ? x->total_by_us : 0);
+    earliest(&due, whole ? x->try_by_us : 0);
     if (whole || x->facts.upstream == UPSTREAM_ASKED)
         earliest(&due, x->wished_by_us);
     earliest(&due, aside_due_us(x));
@@ -93,7 +93,7 @@ static void on_time(struct timer *timer)
         fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
         return;
     }
-    if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
+    if ((asked || whole) && x->try_by_us && now >= x->try_by_us) {
         fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
         return;
     }
@@ -135,8 +135,10 @@ void waits_begin(struct exchange *x)
     bool waits_for_all = !x->call.stream && x->call.operation != OPERATION_REALTIME &&
                          provider->first_byte_us == FIRST_BYTE_DEFAULT_US;
     x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
+    x->try_by_us = now + (uint64_t)provider->total_us;
     if (!x->total_by_us)
-        x->total_by_us = now + (uint64_t)provider->total_us;
+        x->total_by_us = x->try_by_us;
+    earliest(&x->try_by_us, x->total_by_us);
     x->timer.on_time = on_time;
     timer_stop(&x->timer);
     waits_set(x);

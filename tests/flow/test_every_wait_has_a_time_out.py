@@ -9,7 +9,9 @@ import time
 import pytest
 from harness import (
     KEY_ACME,
+    PRICE,
     Sluice,
+    Upstream,
     chat_chunk,
     chat_request,
     config_for,
@@ -203,6 +205,20 @@ def test_a_target_that_rests_is_not_waited_for_longer_than_the_client_waits(upst
             answer = gate.chat(stream=stream, headers=[("x-litellm-timeout", "2")])
             assert answer.status == 429 and 0 < int(answer.header("retry-after")) <= 20, answer
             assert time.monotonic() - begin < SLOW and len(upstream.calls) == 3
+
+
+def test_a_second_target_has_no_more_time_than_its_provider_gives():
+    with Upstream(lambda call: call.respond(500, b"{}")) as fails, Upstream(lambda call: call.wait_gone(30)) as hangs:
+        config = config_for(fails)
+        config["providers"] = [
+            provider_for(fails, "fails", retry={"attempts": 2}, timeouts={"total": "10m", "first_byte": "30s"}),
+            provider_for(hangs, "hangs", timeouts={"total": "2s", "first_byte": "30s"})]
+        config["models"] = [{"name": "fast", "targets": [
+            {"id": provider, "provider": provider, "model": "m", "price": PRICE, "priority": i}
+            for i, provider in enumerate(("fails", "hangs"), 1)]}]
+        with Sluice(config) as gate:
+            answer = gate.chat(options={"timeout": SLOW + 10})
+            assert answer.status == 504 and answer.header("x-sluice-target") == "hangs", answer
 
 
 def test_the_gateway_serves_on(gate):
