@@ -25,6 +25,7 @@ struct resumable {
     struct text blank;   /* the white space at the end of what was said, in JSON's escapes */
     size_t blank_again;  /* so much of it has been said again */
     bool joined;         /* what is said now stands behind it as it ought to */
+    bool begun;          /* the one that goes on has said more than a beginning */
 };
 
 /* ------------------------------------------------------------------------------ who can do it */
@@ -148,16 +149,19 @@ void resume_note(struct exchange *x, const struct sse_event *event)
         note_chunk(x, event->data);
 }
 
-bool resume_drops(const struct exchange *x, const struct sse_event *event)
+bool resume_drops(struct exchange *x, const struct sse_event *event)
 {
-    if (!x->resume.goes_on || x->answer.events > 0)
+    if (!x->resume.goes_on || x->resume.more->begun)
         return false;
     if (x->match.shape == SHAPE_ANTHROPIC) {
         struct text type = type_of(event);
-        return text_equal(type, TEXT("message_start")) ||
-               text_equal(type, TEXT("content_block_start")) || text_equal(type, TEXT("ping"));
+        bool begins = text_equal(type, TEXT("message_start")) ||
+                      text_equal(type, TEXT("content_block_start")) ||
+                      text_equal(type, TEXT("ping"));
+        x->resume.more->begun = !begins;
+        return begins;
     }
-    return !x->answer.ended && event->data.len && event->data.at[0] == '{';
+    return x->answer.events == 0 && !x->answer.ended && event->data.len && event->data.at[0] == '{';
 }
 
 /* ------------------------------------------------------------------------------- the joint */
@@ -224,11 +228,52 @@ static size_t said_again(struct resumable *resume, struct text words)
     return cut;
 }
 
+/* Without the bytes from <from> up to <until>, which stand in its data. */
+static void cut_out(struct exchange *x, struct sse_event *event, const char *from,
+                    const char *until)
+{
+    struct text raw = event->raw;
+    size_t before = (size_t)(from - raw.at), behind = (size_t)(raw.at + raw.len - until);
+    char *bytes = arena_take(&x->arena, before + behind);
+    memcpy(bytes, raw.at, before);
+    memcpy(bytes + before, until, behind);
+    struct text all = {bytes, before + behind};
+    bool read = sse_next(&all, event);
+    assert(read);
+}
+
+/* Who said it is said once: SDKs put the pieces of a message together as they come. */
+static void drop_role(struct exchange *x, struct sse_event *event)
+{
+    struct text choices = member_find(event->data, TEXT("choices")), name, choice, value;
+    if (event->lines != 1 || !choices.len || !member_next(&choices, &name, &choice))
+        return;
+    struct text delta = member_find(choice, TEXT("delta")), rest = delta;
+    do {
+        if (!rest.len || !member_next(&rest, &name, &value))
+            return;
+    } while (!text_equal(name, TEXT("role")));
+    const char *from = name.at - 1, *until = value.at + value.len, *end = delta.at + delta.len;
+    while (until < end && *until == ' ')
+        until++;
+    if (until < end && *until == ',') {
+        until++;
+    } else { /* it is the last one: the comma is in front */
+        while (from > delta.at && from[-1] == ' ')
+            from--;
+        from -= from > delta.at && from[-1] == ',';
+    }
+    cut_out(x, event, from, until);
+}
+
 void resume_join(struct exchange *x, struct sse_event *event)
 {
     struct resumable *resume = x->resume.more;
     if (!x->resume.goes_on)
         return;
+    if (!resume->begun && x->match.shape == SHAPE_OPENAI)
+        drop_role(x, event);
+    resume->begun = true;
     bool is_cut = resume_blank(x) > 0 || is_all_blank(x);
     if (resume->joined || !resume->blank.len || !is_cut || event->lines != 1)
         return;
@@ -236,14 +281,7 @@ void resume_join(struct exchange *x, struct sse_event *event)
     size_t cut = words.len ? said_again(resume, words) : 0;
     if (!cut)
         return;
-    struct text raw = event->raw, rest = text_from(words, cut);
-    size_t before = (size_t)(words.at - raw.at), behind = (size_t)(raw.at + raw.len - rest.at);
-    char *bytes = arena_take(&x->arena, before + behind);
-    memcpy(bytes, raw.at, before);
-    memcpy(bytes + before, rest.at, behind);
-    struct text all = {bytes, before + behind};
-    bool read = sse_next(&all, event);
-    assert(read);
+    cut_out(x, event, words.at, words.at + cut);
 }
 
 /* ------------------------------------------------------------------------------- going on */
@@ -291,7 +329,7 @@ static bool write_call(struct exchange *x)
     buffer_append_text(&out, text_head(whole, at));
     x->resume.more->blank = arena_copy(&x->arena, blank_end(buffer_text(&x->resume.more->said)));
     x->resume.more->blank_again = 0;
-    x->resume.more->joined = false;
+    x->resume.more->joined = x->resume.more->begun = false;
     x->resume.more->at = 0;
     if (!is_all_blank(x)) { /* of nothing but white space none goes on: it begins anew */
         buffer_append_text(&out, TEXT(",{\"role\":\"assistant\",\"content\":\""));

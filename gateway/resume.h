@@ -20,7 +20,7 @@ void resume_watch(struct exchange *x);
 /* An event goes to the client, in its own dialect. */
 void resume_note(struct exchange *x, const struct sse_event *event);
 /* Is it a beginning that the client has had already? */
-bool resume_drops(const struct exchange *x, const struct sse_event *event);
+bool resume_drops(struct exchange *x, const struct sse_event *event);
 
 /* Claude does not go on with what ends in white space: it is taken off there, and said again, as
  * like as not, at the beginning of what comes. The client has it already: <event> without that, its

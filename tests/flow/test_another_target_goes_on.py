@@ -153,6 +153,34 @@ def test_white_space_at_the_break_is_there_once(gate, upstream, said, comes, who
         assert last["role"] == "user", last
 
 
+@pytest.mark.parametrize("delta", [{"role": "assistant", "content": "time"}, {"content": "time", "role": "assistant"}])
+def test_who_speaks_is_said_once(gate, upstream, delta):
+    """Also where the one that goes on says it together with its first words."""
+    def answer(call):
+        call.begin_stream()
+        call.event(chat_chunk(delta))
+        call.event(chat_chunk({}, "stop"))
+        call.event("[DONE]")
+        call.end_stream()
+
+    upstream.answer, SECOND.answer = break_off(), answer
+    _, events = read(gate, "assistant")
+    assert text_of(events) == 'Once "upon a\ntime' and events[-1] == "[DONE]", events
+    assert json.dumps(events).count('"role"') == 1, events
+
+
+def test_a_message_of_anthropics_begins_once(gate, upstream):
+    """What goes on is translated: all of it may come in one piece."""
+    upstream.answer, SECOND.answer = break_off(), going_on("time", "!")
+    answer = gate.post("/v1/messages", {"model": "assistant", "stream": True, "max_tokens": 99,
+                                        "messages": [{"role": "user", "content": "Tell"}]})
+    events = [json.loads(event) for event in sse_events(answer.body)]
+    types = [event["type"] for event in events]
+    assert (types.count("message_start"), types.count("content_block_start")) == (1, 1), types
+    assert "".join(event["delta"]["text"] for event in events if event["type"] == "content_block_delta") == 'Once "upon a\ntime!'
+    assert types[-1] == "message_stop", types
+
+
 def test_a_target_in_anthropics_words_goes_on_without_white_space(upstream):
     def claude(call):
         call.begin_stream()
