@@ -57,9 +57,9 @@ static uint64_t unable(const struct exchange *x)
 static bool is_plain_call(struct exchange *x)
 {
     bool shape = x->match.shape == SHAPE_OPENAI || x->match.shape == SHAPE_ANTHROPIC;
-    return x->call.operation == OPERATION_CHAT && x->call.stream && shape && !x->odd_body &&
-           x->dialect && !x->dialect->next_event && x->match.endpoint->body == BODY_JSON &&
-           !guarding_watches(x);
+    return x->call.operation == OPERATION_CHAT && x->call.choices <= 1 && x->call.stream && shape &&
+           !x->odd_body && x->dialect && !x->dialect->next_event &&
+           x->match.endpoint->body == BODY_JSON && !guarding_watches(x);
 }
 
 void resume_watch(struct exchange *x)

@@ -222,6 +222,13 @@ def test_what_cannot_be_said_again_is_not_continued(gate, upstream, deltas):
     assert "error" in events[-1] and not SECOND.calls, events
 
 
+def test_one_choice_of_several_is_not_continued(gate, upstream):
+    """The others have not begun: nobody knows what stands before what they would go on with."""
+    upstream.answer = break_off()
+    _, events = read(gate, "assistant", n=2)
+    assert not SECOND.calls and "error" in events[-1], events
+
+
 def test_one_that_does_not_go_on_ends_it_well_formed(gate, upstream):
     upstream.answer = break_off()
     SECOND.answer = lambda call: call.respond(400, {"error": {"message": "does not support assistant message prefill"}})
