@@ -48,11 +48,11 @@ static bool knows_bound(const struct exchange *x)
     return x->call.max_tokens > 0 || x->lowered_tokens > 0 || reserve_model_output(x) > 0;
 }
 
-/* Those of responses and of Anthropic's messages are seen as they are made; others, if at all, by
- * what stands in the last event. */
+/* Those of responses and of Anthropic's messages are seen as they are made; others, and those of an
+ * answer that crosses, if at all, by what stands in the last event. */
 static bool shows_searches(const struct exchange *x)
 {
-    if (x->relay != RELAY_EVENTS || !x->target)
+    if (x->relay != RELAY_EVENTS || !x->target || x->target_words)
         return false;
     const struct dialect *words = relay_dialect(x); /* none where a server's own pass */
     return x->call.operation == OPERATION_RESPONSE ||

@@ -4,6 +4,7 @@
  */
 #include "gateway/base/member.h"
 #include "providers/anthropic.h"
+#include "providers/web_search.h"
 
 static struct message *message_add(struct anthropic_reading *r, enum role role)
 {
@@ -198,6 +199,8 @@ static bool read_tool(struct anthropic_reading *r, struct text json, struct tool
     struct text type = member_string(member_find(json, TEXT("type")));
     if (type.at && !inner_is(type, "custom")) {
         *tool = (struct tool){.kind = TOOL_OTHER, .name = type, .cache = tool->cache, .raw = json};
+        if (web_search_is_type(type))
+            web_search_read(r->arena, tool, json);
         return true;
     }
     if (tool->name.len == 0)

@@ -4,6 +4,8 @@
  */
 #include "gateway/base/member.h"
 #include "providers/anthropic.h"
+#include "providers/provider.h"
+#include "providers/web_search.h"
 
 enum { NAME_MAX_BYTES = 128 };
 
@@ -72,13 +74,40 @@ static void put_function(struct anthropic_writing *w, const struct tool *tool, s
     put_literal(out, "}");
 }
 
+/* Can the target search the web as <tool> says? */
+static bool searches(const struct anthropic_writing *w, const struct tool *tool)
+{
+    return tool->search && w->target->type && w->target->type->searches &&
+           web_search_most(w->chat, tool->search) > 0;
+}
+
+static void put_search(struct anthropic_writing *w, const struct tool *tool, size_t i)
+{
+    const struct web_search *search = tool->search;
+    struct buffer *out = w->out;
+    put_open(out, NULL, '{');
+    put_inner(out, "type", TEXT("web_search_20250305"));
+    put_inner(out, "name", TEXT("web_search"));
+    put_number(out, "max_uses", web_search_most(w->chat, search));
+    put_json(out, "allowed_domains", search->allowed);
+    put_json(out, "blocked_domains", search->blocked);
+    put_json(out, "user_location", search->place);
+    put_literal(out, "}");
+    if (search->odd.len)
+        loss_demand(w->losses, "tools[%zu].%.*s", i, TEXT_ARGS(search->odd));
+    if (search->allowed.len && search->blocked.len)
+        loss_demand(w->losses, "tools[%zu].filters", i); /* one of them only */
+    if (search->sized)
+        loss_hint(w->losses, "tools[%zu].search_context_size", i);
+}
+
 /* How many of them can be written. */
 static size_t count_tools(const struct anthropic_writing *w)
 {
     size_t count = 0;
     for (size_t i = 0; i < w->chat->tool_count; i++) {
         const struct tool *tool = &w->chat->tools[i];
-        count += tool->kind == TOOL_FUNCTION || w->own;
+        count += tool->kind == TOOL_FUNCTION || w->own || searches(w, tool);
     }
     return count;
 }
@@ -90,6 +119,8 @@ static void put_tool(struct anthropic_writing *w, const struct tool *tool, size_
     } else if (w->own) {
         put_comma(w->out);
         put_text(w->out, tool->raw);
+    } else if (searches(w, tool)) {
+        put_search(w, tool, i);
     }
 }
 
@@ -124,7 +155,7 @@ void anthropic_put_tools(struct anthropic_writing *w)
 {
     const struct chat *chat = w->chat;
     for (size_t i = 0; i < chat->tool_count; i++) {
-        if (chat->tools[i].kind == TOOL_OTHER && !w->own)
+        if (chat->tools[i].kind == TOOL_OTHER && !w->own && !searches(w, &chat->tools[i]))
             loss_demand(w->losses, "tools[%zu].type", i);
     }
     if (count_tools(w) == 0)

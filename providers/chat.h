@@ -105,6 +105,8 @@ enum tool_kind {
     TOOL_OTHER,    /* of the provider (web search, code, computer): <name> is its kind, <raw> */
 };
 
+struct web_search;
+
 struct tool {
     enum tool_kind kind;
     struct text name, description; /* inner */
@@ -116,6 +118,7 @@ struct tool {
                                 it; <raw> is the whole namespace, and <name> both names */
     struct text raw;         /* json */
     struct text more;        /* as in a part, of a FUNCTION */
+    const struct web_search *search; /* of an OTHER that searches the web, else NULL */
 };
 
 enum tool_choice { CHOICE_UNSAID, CHOICE_AUTO, CHOICE_NONE, CHOICE_ANY, CHOICE_ONE };

@@ -337,6 +337,9 @@ static void read_grounding(struct gemini_reader *r, unsigned choice, struct text
     struct sources sources =
         list_sources(&r->base.arena, gemini_find(grounding, TEXT("groundingChunks")));
     bool supported = false;
+    int64_t queries = gemini_queries(grounding); /* each chunk may say them again */
+    if (queries > r->usage.searches)
+        r->usage.searches = queries;
     while (member_next(&supports, &name, &item)) {
         read_support(c, choice, item, &sources, sink);
         supported = true;

@@ -5,6 +5,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "providers/gemini.h"
+#include "providers/web_search.h"
 
 struct reading {
     struct arena *arena;
@@ -127,6 +128,8 @@ static bool read_tool(struct reading *r, struct text item)
             tool->name = name;
             tool->raw =
                 arena_format(r->arena, "{\"%.*s\":%.*s}", TEXT_ARGS(name), TEXT_ARGS(value));
+            if (gemini_named(name, TEXT("googleSearch")) && is_of(value, '{'))
+                web_search_read(r->arena, tool, value);
         }
     }
     return true;

@@ -6,6 +6,8 @@
 
 #include "gateway/base/member.h"
 #include "providers/gemini.h"
+#include "providers/provider.h"
+#include "providers/web_search.h"
 
 enum {
     STOPS_MAX = 5,
@@ -74,8 +76,34 @@ static size_t count_functions(const struct chat *chat)
     return count;
 }
 
-static void put_tools(const struct chat *chat, struct buffer *out, struct losses *losses)
+/* Google searches as often as it likes: a call that says how often is held for no more, and so does
+ * not search at all where what is lost is let pass. Nor does it with functions beside. */
+static bool put_search(const struct chat *chat, size_t i, struct buffer *out, struct losses *losses)
 {
+    const struct web_search *search = chat->tools[i].search;
+    if (search->most)
+        loss_demand(losses, "tools[%zu].max_uses", i);
+    else if (web_search_is_bounded(chat, search))
+        loss_demand(losses, "max_tool_calls");
+    if (search->odd.len)
+        loss_demand(losses, "tools[%zu].%.*s", i, TEXT_ARGS(search->odd));
+    if (search->allowed.len || search->blocked.len)
+        loss_demand(losses, "tools[%zu].filters", i);
+    if (search->place.len)
+        loss_hint(losses, "tools[%zu].user_location", i);
+    if (search->sized)
+        loss_hint(losses, "tools[%zu].search_context_size", i);
+    if (web_search_is_bounded(chat, search))
+        return false;
+    put_comma(out);
+    put_literal(out, "{\"googleSearch\":{}}");
+    return true;
+}
+
+static void put_tools(const struct chat *chat, const struct call_target *target, struct buffer *out,
+                      struct losses *losses)
+{
+    bool searches = target->type && target->type->searches;
     size_t begin = buffer_length(out);
     size_t functions = count_functions(chat);
     put_open(out, "tools", '[');
@@ -91,6 +119,10 @@ static void put_tools(const struct chat *chat, struct buffer *out, struct losses
     for (size_t i = 0; i < chat->tool_count; i++) {
         if (chat->tools[i].kind == TOOL_FUNCTION)
             continue;
+        if (!is_own(chat) && searches && !functions && chat->tools[i].search) {
+            others = put_search(chat, i, out, losses) || others;
+            continue;
+        }
         if (!is_own(chat)) {
             loss_demand(losses, "tools[%zu].type", i);
             continue;
@@ -519,7 +551,7 @@ void gemini_write_call(struct arena *arena, const struct chat *chat,
 {
     put_literal(out, "{");
     gemini_put_contents(arena, chat, target, out, losses);
-    put_tools(chat, out, losses);
+    put_tools(chat, target, out, losses);
     put_choice(chat, out);
     gemini_put_config(chat, target, out, losses);
     put_top_fields(chat, out);

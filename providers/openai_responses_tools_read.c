@@ -4,6 +4,7 @@
  */
 #include "gateway/base/member.h"
 #include "providers/openai_responses.h"
+#include "providers/web_search.h"
 
 /* --------------------------------------------------------------------------------- tools */
 
@@ -88,6 +89,8 @@ static bool read_tool(struct responses_reading *r, struct text json, const char 
     if (inner_is(type, "custom"))
         return read_custom(r, json, where, tool);
     *tool = (struct tool){.kind = TOOL_OTHER, .name = type, .raw = json};
+    if (web_search_is_type(type))
+        web_search_read(r->arena, tool, json);
     return true;
 }
 

@@ -50,6 +50,7 @@ struct provider_type {
     bool no_responses;       /* of OpenAI's dialect: has chat completions only */
     bool input_tokens;       /* has /responses/input_tokens */
     bool compacts;           /* has /responses/compact */
+    bool searches;           /* its models can search the web (web_search.h) */
     /* Chat completions (openai_chat.h), beside OpenAI's reference or short of it: */
     /* Spoken beside <dialect>, at the root of the server (the base URL without <path>): clients of
      * <dialect> are served in that, all others in this. Else empty. */
