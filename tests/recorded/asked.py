@@ -15,6 +15,16 @@ def squeeze(text):
     return "".join(text.split())
 
 
+# Said at the end of the instructions to who has no other word for an answer in JSON; that is named, too.
+JSON_WORDS = squeeze("Answer with one valid JSON object and nothing else: no text around it, no code fence.")
+
+
+def other_tool(kind):
+    """A tool that the provider runs: searches of the web are the same everywhere."""
+    searches = isinstance(kind, str) and (kind.startswith("web_search") or kind in ("googleSearch", "google_search"))
+    return "web_search" if searches else kind
+
+
 def as_json(text):
     try:
         return json.loads(text)
@@ -67,7 +77,7 @@ class Talk:
         self.turns.append(["tool", "result", [place, as_json(text)]])
 
     def form(self):
-        system = "".join(turn[2] for turn in self.turns if turn[0] == "system")
+        system = "".join(turn[2] for turn in self.turns if turn[0] == "system").removesuffix(JSON_WORDS)
         reasoning = "".join(self.facets.get("reasoning", []))
         return dict(self.facets, reasoning=reasoning, system=system, talk=[turn for turn in self.turns if turn[0] != "system"])
 
@@ -264,7 +274,7 @@ def asked_responses(body):
     form = talk.form()
     tools = body.get("tools") or []
     form["tools"] = [[one.get("name"), squeeze(one.get("description") or ""), schema_form(one.get("parameters"))] for one in tools if one.get("type") == "function"]
-    form["other_tools"] = [one.get("type") for one in tools if one.get("type") not in ("function", "custom", "namespace")]
+    form["other_tools"] = [other_tool(one.get("type")) for one in tools if one.get("type") not in ("function", "custom", "namespace")]
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         form["tool_choice"] = {"required": "any"}.get(choice.get("mode"))
@@ -352,7 +362,7 @@ def asked_anthropic(body):
     tools = body.get("tools") or []
     own = [one for one in tools if one.get("type", "custom") == "custom"]
     form["tools"] = [[one.get("name"), squeeze(one.get("description") or ""), schema_form(one.get("input_schema"))] for one in own]
-    form["other_tools"] = [one.get("type") for one in tools if one.get("type", "custom") != "custom"]
+    form["other_tools"] = [other_tool(one.get("type")) for one in tools if one.get("type", "custom") != "custom"]
     choice = body.get("tool_choice") or {}
     form["tool_choice"] = ["one", choice.get("name")] if choice.get("type") == "tool" else {"auto": None}.get(choice.get("type"), choice.get("type"))
     form["parallel"] = False if choice.get("disable_parallel_tool_use") else None
@@ -442,7 +452,7 @@ def gemini_tools(form, body):
         for one in either(tool, "functionDeclarations", "function_declarations") or []:
             schema = gemini_schema(either(one, "parametersJsonSchema", "parameters_json_schema", "parameters"))
             form["tools"].append([one.get("name"), squeeze(one.get("description") or ""), schema_form(schema)])
-        form["other_tools"] += [name for name in sorted(tool) if tool[name] is not None and name not in ("functionDeclarations", "function_declarations")]
+        form["other_tools"] += [other_tool(name) for name in sorted(tool) if tool[name] is not None and name not in ("functionDeclarations", "function_declarations")]
     choice = either(either(body, "toolConfig", "tool_config"), "functionCallingConfig", "function_calling_config") or {}
     mode, names = choice.get("mode"), either(choice, "allowedFunctionNames", "allowed_function_names") or []
     if mode in ("ANY", "any"):

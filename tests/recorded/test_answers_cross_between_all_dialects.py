@@ -73,7 +73,7 @@ def test_a_client_of_any_dialect_gets_what_every_provider_said(crossing, to):
 
 def test_no_dialect_is_left_out():
     """But those who answer like another: Mistral's; Monster's two, which say nothing but texts; the counts of tokens; embeddings and rankings."""
-    assert NAMES - set(CLIENTS) == {"mistral-chat", "monster", "monster-endpoint", "anthropic-count", "gemini-count", "bedrock-count"} | {
+    assert NAMES - set(CLIENTS) == {"mistral-chat", "monster", "monster-endpoint", "anthropic-count", "gemini-count", "bedrock-count", "openai-count"} | {
         "openai-embedding", "gemini-embedding", "ollama-embedding", "cohere-embedding", "openai-ranking", "cohere-ranking", "nvidia-ranking"}
 
 
