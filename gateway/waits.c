@@ -52,9 +52,9 @@ void waits_set(struct exchange *x)
     if (waits_for_first(x))
         earliest(&due, x->first_byte_by_us);
     bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
-    earliest(&due, whole ? x->try_by_us : 0);
-    if (whole || x->facts.upstream == UPSTREAM_ASKED)
-        earliest(&due, x->wished_by_us);
+    bool asked = x->facts.upstream == UPSTREAM_ASKED;
+    earliest(&due, whole || asked ? x->try_by_us : 0);
+    earliest(&due, whole || asked || !x->head_sent ? x->wished_by_us : 0);
     earliest(&due, aside_due_us(x));
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
@@ -89,7 +89,7 @@ static void on_time(struct timer *timer)
         fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
         return;
     }
-    if ((asked || whole) && x->wished_by_us && now >= x->wished_by_us) {
+    if ((asked || whole || !x->head_sent) && x->wished_by_us && now >= x->wished_by_us) {
         fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
         return;
     }

@@ -221,6 +221,22 @@ def test_a_second_target_has_no_more_time_than_its_provider_gives():
             assert answer.status == 504 and answer.header("x-sluice-target") == "hangs", answer
 
 
+def test_a_stream_that_says_nothing_has_not_begun():
+    """While another target could be asked its beginning is kept, and the client still waits."""
+    def say_nothing(call):
+        call.begin_stream()
+        call.event(chat_chunk({"role": "assistant", "content": ""}))
+        call.wait_gone(60)
+
+    with Upstream(say_nothing) as upstream:
+        config = config_for(upstream)
+        config["providers"] = [provider_for(upstream, retry={"attempts": 2}, timeouts={"first_byte": "30s"})]
+        config["models"][0]["targets"].append({**config["models"][0]["targets"][0], "id": "another"})
+        with Sluice(config) as gate:
+            answer = gate.chat(stream=True, headers=[("x-litellm-stream-timeout", "1")], options={"timeout": SLOW + 10})
+            assert answer.status == 504 and len(upstream.calls) == 1, answer
+
+
 def test_the_gateway_serves_on(gate):
     assert gate.chat().status == 200
     eventually(lambda: gate.metric("sluice_inflight_requests") == 0)
