@@ -150,6 +150,8 @@ static void begin_view(const struct route *route, const struct route_policy *pol
         .traffic = traffic_of(call->operation, call->input_tokens),
         .input_tokens = call->input_tokens,
         .output_tokens = call->output_tokens,
+        /* where price decides a slow one may be the one that is wanted, once it is fast enough */
+        .patient = policy->strategy != STRATEGY_COST,
     };
     view->holders = find_holders(route, call);
     for (size_t i = 0; i < route->target_count; i++)
@@ -341,7 +343,8 @@ static size_t pick(const struct route *route, const struct route_policy *policy,
     };
     size_t at = keeps(route, policy, call, &bidders);
     *why = "sticky";
-    if (at == bidders.count && policy->strategy == STRATEGY_COST && choice->relaxed == STRIKE_SLOW)
+    chance.all_slow = choice->relaxed == STRIKE_SLOW;
+    if (at == bidders.count && policy->strategy == STRATEGY_COST && chance.all_slow)
         at = fastest(policy, &bidders, &chance, why);
     else if (at == bidders.count)
         at = strategy_pick(policy, bidders.bids, bidders.count, &chance, why);

@@ -10,6 +10,10 @@ enum {
     ABOVE_PART = 8,      /* of its siblings' room */
     APART_PPM = 100000,
     CACHE_FULL_PPM = 950000,
+    USUAL_TIMES = 4, /* as long what is no wonder is remembered */
+    USUAL_SAMPLES = 4,
+    USUAL_PART = 3,  /* of the least that it took: by so much it may be slower by chance */
+    WRONG_TIMES = 3, /* as slow as the best one is no mere difference */
     TOLD_HALF_US = 2000000,
     TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
@@ -253,6 +257,16 @@ static int64_t waiting_of(const struct predict_class *class)
                      ((1U << WAITING_BITS) - 1));
 }
 
+/* Is it as fast as it ever was? Not who is so far behind the best of its siblings that something
+ * must be wrong, nor who has joined them and may have to warm up. */
+static bool is_usual(const struct predict_class *class, const struct predict_prior *prior)
+{
+    int64_t calm = get(&class->calm_us), least = get(&class->least_us);
+    return get(&class->samples) >= USUAL_SAMPLES && calm <= least + least / USUAL_PART &&
+           calm / WRONG_TIMES <= prior->first_us && !get(&class->joined_us) &&
+           !get(&class->late_us);
+}
+
 /* In what time half of what it took longer than its siblings is forgotten. Who has joined them
  * lately may have had to warm up, which lasts as like as not as long again as it was seen to; then
  * one call looks, and the others wait for what it finds. */
@@ -265,10 +279,13 @@ static int64_t forgets_in(const struct predict_class *class, int64_t half_life)
     return seen > 0 && seen < half_life ? seen : half_life;
 }
 
-static void recall(const struct predict_class *class, const struct predict_ask *ask,
+/* What was learnt of one that <stays> as it is, for it is idle and never was faster, is remembered
+ * for longer. */
+static void recall(const struct predict_class *class, bool stays, const struct predict_ask *ask,
                    const struct predict_prior *prior, int64_t age, struct lesson *lesson)
 {
-    struct fade fade = fade_after(age, forgets_in(class, ask->half_life_us));
+    int64_t half = stays ? USUAL_TIMES * ask->half_life_us : forgets_in(class, ask->half_life_us);
+    struct fade fade = fade_after(age, half);
     int64_t first = get(&class->calm_us), token = get(&class->token_ns);
     int64_t late = get(&class->late_us);
     lesson->first = faded(first, prior->first_us, fade);
@@ -348,10 +365,13 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->known = class == own;
     out->joins = !class && prior->samples >= JOINED_SAMPLES;
     out->samples = 0;
+    out->usual = false;
     if (class) {
         out->samples = get(&class->samples);
         int64_t age = now - get(&class->learnt_us);
-        recall(class, ask, prior, age, &lesson);
+        bool usual = ask->patient && is_usual(class, prior);
+        recall(class, usual && get(&figures->calls) <= 0, ask, prior, age, &lesson);
+        out->usual = usual && class == own && !get(&figures->failing_ppm);
         if (class == own)
             out->age_us = failed < age ? failed : age;
         if (ask->cached_tokens > 0 && ask->input_tokens > 0)

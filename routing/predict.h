@@ -9,7 +9,7 @@
  *
  *   calm   what the first token takes where little was in flight, or no more than was seen to be
  *          written at once: a mean that fades towards what the best of its siblings needs, when
- *          nothing new is learnt
+ *          nothing new is learnt; four times as slowly of one that is idle and never was faster
  *   busy   the same of calls that came while much was in flight
  *   room   how many calls it serves at once: so many that the queue that is predicted for what is
  *          beyond it is what was waited. Alike targets have alike rooms: a target is taken to have
@@ -65,6 +65,7 @@ struct predict_class {
     atomic_int_fast64_t learnt_us; /* monotonic time of the last sample */
     atomic_int_fast64_t joined_us; /* when it was first asked, beside known ones; 0 = with them */
     atomic_int_fast64_t samples;
+    atomic_int_fast64_t least_us; /* calm, when it was the least; follows it slowly */
     atomic_int_fast64_t better;   /* the last sample was much better than predicted */
     atomic_uint_fast64_t waiting; /* for the first token: how many, and the sum of since when */
 };
@@ -109,6 +110,7 @@ struct prediction {
     int64_t age_us;         /* since something was learnt; INT64_MAX = never */
     int64_t samples;        /* that taught it; 0 = not said */
     bool known;             /* false: nobody knows it; a prior */
+    bool usual;             /* it was never much faster, nor has it failed */
     bool joins;             /* nor any class of it, but its siblings, and well */
 };
 
@@ -118,6 +120,7 @@ struct predict_ask {
     int64_t half_life_us;
     enum traffic traffic;
     int64_t input_tokens, output_tokens, cached_tokens;
+    bool patient;     /* who is merely slower, as it ever was, need not be looked at soon */
     int64_t delay_us; /* before it can begin, which teaches nothing: a model is loaded */
 };
 

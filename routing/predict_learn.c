@@ -21,6 +21,7 @@ enum {
     RAN_PART = 256,  /* the same, downwards, of the most that was written at once */
     APART_PART = 16,
     APART_LEAST = 8,  /* of the time of a calm first token: two waits that differ */
+    LEAST_PART = 256, /* of the difference is taken over at each sample, upwards */
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
 };
 
@@ -107,6 +108,15 @@ static void learn_late(struct predict_class *class, const struct predict_call *c
         set(&class->late_us, later(before, more));
     else if (before)
         set(&class->late_us, before / 2);
+}
+
+/* What it takes when nothing is wrong: the least that the mean ever was. It follows slowly, for one
+ * may have become slower for good. */
+static void learn_least(struct predict_class *class, int64_t samples)
+{
+    int64_t calm = get(&class->calm_us), least = get(&class->least_us);
+    bool known = samples >= LEARN_PART && calm > least;
+    set(&class->least_us, known ? least + (calm - least) / LEAST_PART : calm);
 }
 
 static int64_t size_of(int64_t error, int64_t most)
@@ -298,6 +308,7 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
         set(&class->calm_us, later(sample, 1));
+    learn_least(class, samples);
     learn_crowd(figures, class, call, sample, crowded);
     learn_p95(&class->p95_us, later(sample - queued_us(figures, class, call), 1),
               get(&class->calm_us), stale && call->age_us < INT64_MAX);

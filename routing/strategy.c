@@ -29,8 +29,9 @@ enum {
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
     EXPOSED_MORE = 2,          /* than a quarter more than the others have, */
     EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
-    QUEUED_PART = 2,           /* of the first token's time: a queue at all of them */
-    ASIDE_PART = 2,            /* of its time: so much longer a long call may take for others */
+    AHEAD_PART = 4,  /* of a score: who is so much ahead is alone, who is so much behind is out */
+    QUEUED_PART = 2, /* of the first token's time: a queue at all of them */
+    ASIDE_PART = 2,  /* of its time: so much longer a long call may take for others */
 };
 
 /* ... but never older than this. */
@@ -422,13 +423,32 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
 
 /* For so many first tokens it may be waited at one target: should it stall at this moment, that
  * many calls are stuck there before anybody can know. */
-static int64_t exposed_most(const struct bid *bids, size_t count, int64_t gap_ns)
+static int64_t exposed_most(const struct bid *bids, size_t count, uint64_t set, int64_t gap_ns)
 {
     int64_t waiting = 0, most = EXPOSED_NS / gap_ns;
     for (size_t i = 0; i < count; i++)
         waiting += bids[i].prediction->waiting;
-    int64_t fair = waiting * 5 / (4 * (int64_t)count) + EXPOSED_MORE;
+    int64_t fair = waiting * 5 / (4 * (int64_t)__builtin_popcountll(set)) + EXPOSED_MORE;
     return fair > most ? fair : most;
+}
+
+/* Those that risk is shared among. Where one is far ahead of all others it is all of them; else the
+ * better half, and who is not a quarter worse: among so many it is shared already, and the others,
+ * which are worse, would not make it much smaller. */
+static uint64_t sharers(const struct bid *bids, size_t count)
+{
+    int64_t sorted[64];
+    assert(count > 1);
+    for (size_t i = 0; i < count; i++) {
+        size_t at = i;
+        for (; at > 0 && sorted[at - 1] > bids[i].score; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = bids[i].score;
+    }
+    int64_t middle = sorted[count / 2];
+    if (sorted[1] > sorted[0] + sorted[0] / AHEAD_PART)
+        return everybody(count);
+    return near(bids, count, everybody(count), middle + middle / AHEAD_PART);
 }
 
 /* Instead of <at>, for which too many wait: another one, if one is nearly as good and not dearer.
@@ -439,13 +459,15 @@ static size_t spread_risk(const struct route_policy *policy, const struct bid *b
     const struct prediction *chosen = bids[at].prediction;
     if (chance->gap_ns <= 0 || chance->gap_ns > EXPOSED_GAP_NS || chosen->cached_tokens)
         return at;
-    int64_t most = exposed_most(bids, count, chance->gap_ns);
+    if (chosen->waiting < exposed_most(bids, count, everybody(count), chance->gap_ns))
+        return at;
+    uint64_t among = chance->all_slow ? everybody(count) : sharers(bids, count), set = 0;
+    int64_t most = exposed_most(bids, count, among, chance->gap_ns), dear = dear_of(chosen);
     if (chosen->waiting < most)
         return at;
-    int64_t dear = dear_of(chosen);
-    uint64_t set = 0;
     for (size_t i = 0; i < count; i++)
-        if (bids[i].prediction->waiting < most && bids[i].prediction->cost_nanos <= dear &&
+        if (among >> i & 1 && bids[i].prediction->waiting < most &&
+            bids[i].prediction->cost_nanos <= dear &&
             bids[i].prediction->penalty_us <= bids[i].prediction->base_us / SLACK_PART &&
             bids[i].score / EXPOSED_TIMES <= bids[at].score)
             set |= UINT64_C(1) << i;
@@ -539,10 +561,10 @@ size_t strategy_explore(const struct route_policy *policy, const struct bid *bid
     for (size_t i = 0; i < count; i++) {
         const struct prediction *p = bids[i].prediction;
         int64_t cost = explore_due(&bids[i], best, gap_ns), most = 2 * policy->half_life_us;
-        int64_t due = bids[i].better ? policy->half_life_us / EXPLORE_SOON_PART
-                      : cost > most  ? most
-                      : cost > after ? cost
-                                     : after;
+        int64_t due = bids[i].better            ? policy->half_life_us / EXPLORE_SOON_PART
+                      : cost > most || p->usual ? most
+                      : cost > after            ? cost
+                                                : after;
         if (p->age_us >= due && !p->calls &&
             (oldest == count || p->age_us > bids[oldest].prediction->age_us))
             oldest = i;

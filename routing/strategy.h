@@ -104,6 +104,7 @@ struct chance {
     uint64_t sticky; /* whose call it is; 0 = nobody's */
     uint64_t prefix; /* of the longest beginning of the prompt; 0 = too short to matter */
     int64_t gap_ns;  /* between two calls of this route: a mean; 0 = not known */
+    bool all_slow;   /* too slow for the policy: any one may be asked instead */
     bool is_long;    /* its answer is expected to be far longer than this route's others */
 };
 

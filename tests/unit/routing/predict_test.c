@@ -30,7 +30,8 @@ static struct predict_ask ask(int64_t output)
                                 .half_life_us = HALF_LIFE,
                                 .input_tokens = 100,
                                 .output_tokens = output,
-                                .cached_tokens = cached};
+                                .cached_tokens = cached,
+                                .patient = true};
 }
 
 static struct prediction predicted_beside(int64_t output, struct predict_prior prior)
@@ -222,6 +223,31 @@ static void fades_towards_what_its_siblings_need(void **state)
     streams(MANY, 100000, 10000, 20);
     now += (uint64_t)HALF_LIFE * 5;
     assert_near(predicted_beside(20, prior).first_us, 100000, 5);
+}
+
+/* Half as slow again as its siblings, and always was: not forgotten as soon. */
+static void remembers_who_is_merely_slower(void **state)
+{
+    (void)state;
+    struct predict_prior prior = {.first_us = 200000, .token_ns = 10000000};
+    streams(MANY, 300000, 10000, 20);
+    assert_true(predicted_beside(20, prior).usual);
+    now += (uint64_t)HALF_LIFE;
+    assert_near(predicted_beside(20, prior).first_us, 284000, 2);
+    /* It was faster: something may be wrong that will pass. */
+    streams(MANY, 500000, 10000, 20);
+    assert_false(predicted_beside(20, prior).usual);
+    now += (uint64_t)HALF_LIFE;
+    assert_near(predicted_beside(20, prior).first_us, 350000, 5);
+    /* So where it is far slower than its siblings, or has failed. */
+    set_up(NULL);
+    streams(MANY, 700000, 10000, 20);
+    assert_false(predicted_beside(20, prior).usual);
+    set_up(NULL);
+    streams(MANY, 300000, 10000, 20);
+    struct predict_call call = begun(20, true);
+    predict_end(&figures, &call, PREDICT_FAILED, 0, now);
+    assert_false(predicted_beside(20, prior).usual);
 }
 
 static void knows_a_silent_target_before_a_call_has_failed(void **state)
@@ -810,6 +836,7 @@ int main(void)
         cmocka_unit_test_setup(looks_again_by_one_call_whether_it_is_late_still, set_up),
         cmocka_unit_test_setup(tells_who_is_late_from_who_queues, set_up),
         cmocka_unit_test_setup(fades_towards_what_its_siblings_need, set_up),
+        cmocka_unit_test_setup(remembers_who_is_merely_slower, set_up),
         cmocka_unit_test_setup(knows_a_silent_target_before_a_call_has_failed, set_up),
         cmocka_unit_test_setup(learns_of_those_whose_client_did_not_wait, set_up),
         cmocka_unit_test_setup(charges_failures_as_time_and_never_as_fast, set_up),

@@ -321,6 +321,12 @@ static void explores_what_is_oldest_and_idle(void **state)
     assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
     predictions[1].age_us = 3000000;
     assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), BIDS);
+    predictions[1].age_us = 40000000;
+    predictions[1].usual = true; /* nothing is wrong with it */
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), BIDS);
+    predictions[1].age_us = 2 * policy.half_life_us;
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
+    predictions[1].age_us = 3000000;
     bids[1].better = true; /* it was much better than it was thought to be */
     assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
 }
@@ -369,6 +375,30 @@ static void spreads_what_would_stall_with_one(void **state)
     for (size_t i = 0; i < BIDS; i++)
         predictions[i].cost_nanos = i == 1 ? 100 : 200; /* never for more money */
     assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 1);
+}
+
+/* Three share the risk: the fourth one, which is half as slow again, would not make it much
+ * smaller. */
+static void does_not_spread_to_the_worse_half(void **state)
+{
+    (void)state;
+    policy.strategy = STRATEGY_SCORE;
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i] =
+            (struct prediction){.first_us = i == 3 ? 150000 : 100000 + 4000 * (int64_t)i,
+                                .total_us = i == 3 ? 150000 : 100000 + 4000 * (int64_t)i,
+                                .calls = i == 3 ? 0 : 20,
+                                .waiting = i == 3 ? 0 : 20};
+    assert_int_not_equal(pick((struct chance){.gap_ns = 1000000}), 3);
+    predictions[0].waiting = predictions[0].calls = 40; /* one has far too many: the other two */
+    for (uint64_t i = 0; i < 100; i++) {
+        size_t at = pick((struct chance){.gap_ns = 1000000, .random = i});
+        assert_true(at == 1 || at == 2);
+    }
+    for (size_t i = 1; i < BIDS; i++) /* one that is far ahead shares with all */
+        predictions[i].first_us = predictions[i].total_us = 140000 + 20000 * (int64_t)i;
+    predictions[1].waiting = predictions[2].waiting = 40;
+    assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 3);
 }
 
 /* All have a queue before an answer of ten seconds. */
@@ -430,7 +460,7 @@ static void bears_the_greatest_figures(void **state)
     for (int s = STRATEGY_SCORE; s <= STRATEGY_STICKY; s++) {
         policy.strategy = (enum strategy)s;
         assert_true(strategy_score(&policy, &predictions[0]) > 0);
-        pick((struct chance){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, true});
+        pick((struct chance){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, true, true});
     }
 }
 
@@ -455,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup(explores_what_is_oldest_and_idle, set_up),
         cmocka_unit_test_setup(explores_the_less_the_dearer_it_is, set_up),
         cmocka_unit_test_setup(spreads_what_would_stall_with_one, set_up),
+        cmocka_unit_test_setup(does_not_spread_to_the_worse_half, set_up),
         cmocka_unit_test_setup(lets_long_calls_stand_where_the_queue_is_long, set_up),
         cmocka_unit_test_setup(bears_the_greatest_figures, set_up),
     };
