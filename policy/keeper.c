@@ -22,6 +22,7 @@ enum {
     REST_AFTER_US = 500000,       /* no line for so long: the database may give memory back */
     SLEEPY_AFTER_US = 1500000,    /* no line for so long: wait to be woken */
     LOOK_EVERY_US = 10 * 1000000, /* for what dead processes left */
+    FREE_EVERY_US = 10 * 1000000, /* never quiet, and SQLite would come to hold 2 MB of pages */
     TRIM_EVERY_US = 60 * 1000000, /* a long backlog takes more memory than calls as they come */
 };
 static const uint64_t EXPIRE_EVERY_US = 3600ULL * 1000000;
@@ -242,19 +243,21 @@ static void *drain_main(void *with)
 {
     struct ledger *ledger = with;
     uint64_t busy_us = clock_now_us(), rested_us = 0; /* busy_us when it was last given a rest */
-    uint64_t trimmed_us = busy_us;
+    uint64_t trimmed_us = busy_us, freed_us = busy_us;
     step_back();
     while (!atomic_load(&ledger->stopping)) {
         pthread_mutex_lock(&ledger->draining);
         uint64_t wait_us = drain_turn(ledger, &busy_us);
-        bool rests =
-            ledger->book && busy_us != rested_us && clock_now_us() - busy_us > REST_AFTER_US;
-        if (rests)
+        bool rests = busy_us != rested_us && clock_now_us() - busy_us > REST_AFTER_US;
+        bool trims = rests || clock_now_us() - trimmed_us > TRIM_EVERY_US;
+        if (ledger->book && (rests || clock_now_us() - freed_us > FREE_EVERY_US)) {
             database_rest(book_database(ledger->book));
+            freed_us = clock_now_us();
+        }
         pthread_mutex_unlock(&ledger->draining);
         if (rests)
             rested_us = busy_us;
-        if (rests || clock_now_us() - trimmed_us > TRIM_EVERY_US) {
+        if (trims) {
             memory_trim();
             trimmed_us = clock_now_us();
         }
