@@ -34,21 +34,33 @@ from soak_servers import Stage
 GROWTH = 1.05            # of memory, at most
 SLACK = 1024 * 1024      # bytes beyond, where little is held
 STORM_SECONDS = 10       # the program stands still for so long, and finds all calls of that time when it goes on
+ARENA_BYTES = 64 * 1024 * 1024  # glibc's heaps of threads begin at multiples of it
 QUIET_SECONDS, CALM_SECONDS = 15, 60  # what was needed is given back after some; for so long at most
 GAUGES = ("sluice_inflight_requests", "sluice_open_streams", "sluice_reservations", "sluice_ledger_undrained_lines",
           "sluice_upstream_connections", "sluice_upstream_idle_connections", "sluice_limit_counters", "sluice_cache_bytes",
           "sluice_config_last_reload_successful")
 AT_REST = GAUGES[:4]     # nothing is under way: these are 0
+PLACES = ("heap", "tables", "libraries", "stacks")  # of what is anonymous
 
 # ------------------------------------------------------------------------- what is noted
 
 
+def place_of(begin, name):
+    """Where anonymous memory is: heaps of all threads, tables (mapped by themselves), written parts of files, stacks."""
+    if name.startswith("[stack"):
+        return "stacks"
+    if name == "[heap]" or (not name and begin % ARENA_BYTES == 0):
+        return "heap"
+    return "libraries" if name.startswith("/") else "tables"
+
+
 def mappings(pid):
-    """{what: resident bytes} of a process: journals (segments are mapped and come and go), anonymous, other; and its PSS."""
-    found, name = Counter(), ""
+    """{what: resident bytes} of a process: journals (segments are mapped and come and go), anonymous, of that each of PLACES; PSS."""
+    found, name, place = Counter(), "", ""
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+        if begin := re.match(r"([0-9a-f]+)-[0-9a-f]+ ", line):
             name = line.split(None, 5)[5] if len(line.split(None, 5)) > 5 else ""
+            place = place_of(int(begin[1], 16), name)
         elif line.startswith("Rss:"):
             size = int(line.split()[1]) * 1024
             found["rss"] += size
@@ -56,7 +68,9 @@ def mappings(pid):
         elif line.startswith("Pss:"):
             found["pss"] += int(line.split()[1]) * 1024
         elif line.startswith("Anonymous:"):
-            found["anonymous"] += int(line.split()[1]) * 1024
+            size = int(line.split()[1]) * 1024
+            found["anonymous"] += size
+            found[place] += size
     return found
 
 
@@ -248,6 +262,11 @@ def middle(rows, what):
     return statistics.median(row[what] for row in rows)
 
 
+def moved(first, last):
+    """What it is that grew or shrank, of what is anonymous."""
+    return ", ".join(f"{place} {(last[place] - first[place]) / 1048576:+.2f}" for place in PLACES)
+
+
 def verdict(soak):
     """[(kept?, words)]"""
     mix, before, after = soak.mix, soak.before, soak.after
@@ -258,6 +277,7 @@ def verdict(soak):
     for what in ("memory", "anonymous"):
         yield after[what] <= max(before[what] * GROWTH, before[what] + SLACK * soak.args.slack), \
             f"{what} at rest: {mib(before[what])} MiB before, {mib(after[what])} MiB after ({100 * after[what] / before[what] - 100:+.1f} %)"
+    yield True, f"of it, MiB: under load {moved(*({place: middle(rows, place) for place in PLACES} for rows in (early, late)))}; at rest {moved(before, after)}"
     yield is_calm(after), f"nothing is under way: {', '.join(f'{name} {after[name]:.0f}' for name in AT_REST)}, clients {after['clients']}"
     yield after["others"] == before["others"], f"descriptors: {before['others']} before, {after['others']} after"
     yield after["upstreams"] == after["sluice_upstream_idle_connections"], \
