@@ -338,5 +338,5 @@ def test_who_cannot_count_says_so(upstream):
         aside.rename(database)
         events = gate.get("/admin/v1/events", key=ADMIN, listener="ops").json["data"]
         assert [event for event in events if event["kind"] == "ledger"], events
-        assert "what new limits have had cannot be read" in gate.log()
+        eventually(lambda: "what new limits have had cannot be read" in gate.log(), what="the log says so")
         assert ask(gate) == [200]
