@@ -64,10 +64,7 @@ static size_t find_next(const struct exchange *x, struct place *place, bool well
 /* Away from the model's own targets, of which some rested then: they were not asked. */
 static bool has_left_some(const struct exchange *x)
 {
-    for (size_t i = 0; x->detour && i < x->route->target_count; i++)
-        if (!x->route->targets[i].off && !(x->tried_at_home >> i & 1))
-            return true;
-    return false;
+    return x->detour && (x->rested_at_home & ~x->tried_at_home) != 0;
 }
 
 bool detour_is_there(const struct exchange *x)
@@ -88,13 +85,27 @@ bool detour_is_better(const struct exchange *x)
            !tries_find_well(x, x->tried) && detour_find_well(x);
 }
 
+/* Those that are not asked because they rest. Who is well and was not asked is too dear, or full.
+ */
+static uint64_t find_resting(const struct exchange *x)
+{
+    uint64_t resting = 0;
+    for (size_t i = 0; i < x->route->target_count; i++)
+        if (!x->route->targets[i].off && !(x->tried >> i & 1) &&
+            !tries_is_well(x, &x->route->targets[i]))
+            resting |= UINT64_C(1) << i;
+    return resting;
+}
+
 /* One of the model's own, which its policy may name, is not asked a second time. */
 static void note_own(struct exchange *x)
 {
-    if (!x->detour)
+    if (!x->detour) {
         x->tried_at_home = x->tried;
-    else if (x->detour == x->route && x->target)
+        x->rested_at_home = find_resting(x);
+    } else if (x->detour == x->route && x->target) {
         x->tried_at_home |= UINT64_C(1) << (x->target - x->route->targets);
+    }
 }
 
 static bool go_home(struct exchange *x)

@@ -300,6 +300,7 @@ struct exchange {
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
     uint64_t fallbacks_taken;   /* bits of its list */
     uint64_t tried_at_home;     /* of the model's own targets */
+    uint64_t rested_at_home;    /* those of them that rested when the call left for a fallback */
     unsigned rests;             /* waits for a target that had asked for it */
     unsigned attempts, tries_left;
     const struct target *asked; /* in the last of the attempts; NULL = there was none */

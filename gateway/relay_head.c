@@ -201,6 +201,17 @@ static bool goes_on_well(const struct exchange *x, const struct head *head)
                             : text_starts_nocase(type, TEXT("text/event-stream")));
 }
 
+/* Has its server no such call? One of the type's maker has, and a 404 of it is about the model; and
+ * what a response builds on only its own server can count. */
+static bool does_not_count(const struct exchange *x, unsigned status)
+{
+    const struct provider_settings *provider = x->target->provider;
+    bool is_makers_own =
+        provider->base_url && text_equal(text_of(provider->base_url), provider->type->base_url);
+    return x->object_id.len == 0 &&
+           (status == 405 || status == 501 || (status == 404 && !is_makers_own));
+}
+
 /* What the head alone decides: an answer that is none for this call. True when it has ended. */
 static bool is_no_answer(struct exchange *x, const struct head *head)
 {
@@ -210,11 +221,11 @@ static bool is_no_answer(struct exchange *x, const struct head *head)
     else if (x->resume.goes_on && !goes_on_well(x, head))
         relay_fail(x, FAULT_TARGET_REFUSED,
                    "The target does not go on with an answer that is begun.");
+    else if (x->call.operation == OPERATION_COUNT && does_not_count(x, head->status))
+        relay_fail(x, FAULT_UNSUPPORTED, "The target does not count tokens.");
     else if (!relay_is_good(x) && is_turned_away_at_once(x, head->status))
         relay_fail(x, is_busy(head->status) ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
                    "The target refused the call for now.");
-    else if (x->call.operation == OPERATION_COUNT && (head->status == 404 || head->status == 405))
-        relay_fail(x, FAULT_UNSUPPORTED, "The target does not count tokens.");
     else if (head->status == 101 && !realtime_accepts(x, head))
         relay_fail(x, FAULT_TARGET_INVALID, "The target answered the WebSocket handshake wrongly.");
     else

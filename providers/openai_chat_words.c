@@ -94,8 +94,8 @@ struct text openai_finish_word(const struct answer_way *way, enum finish finish,
 bool openai_wants_functions(const struct answer_way *way)
 {
     return way->to->operation == OPERATION_CHAT && way->call.len && way->call.at[0] == '{' &&
-           member_find(way->call, TEXT("functions")).at &&
-           !member_find(way->call, TEXT("tools")).at;
+           !json_is_absent(member_find(way->call, TEXT("functions"))) &&
+           json_is_absent(member_find(way->call, TEXT("tools")));
 }
 
 /* The name of a custom tool, or at == NULL: it is of another kind. */
@@ -127,6 +127,8 @@ struct text openai_keep_call(struct arena *arena, struct text call)
     if (!json_is_object(call))
         return (struct text){NULL, 0};
     while (member_next(&rest, &name, &value)) {
+        if (json_is_absent(value))
+            continue;
         if (text_equal(name, TEXT("tools")))
             tools = value;
         has_functions = has_functions || text_equal(name, TEXT("functions"));

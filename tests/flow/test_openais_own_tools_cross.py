@@ -135,10 +135,11 @@ def test_allowed_tools_that_make_no_sense_are_refused(gate, upstream, allowed, p
     assert not upstream.calls
 
 
+@pytest.mark.parametrize("more", [{}, {"tools": None}])
 @pytest.mark.parametrize("stream", [False, True])
-def test_functions_of_old_are_answered_as_such(gate, upstream, stream):
+def test_functions_of_old_are_answered_as_such(gate, upstream, stream, more):
     upstream.answer = anthropic_calls("now", {"zone": "UTC"})
-    got = ask(gate, "openai", "anthropic", stream=stream, functions=[FUNCTIONS[0]["function"]], function_call="auto")
+    got = ask(gate, "openai", "anthropic", stream=stream, functions=[FUNCTIONS[0]["function"]], function_call="auto", **more)
     message, finish = message_of(got, stream)
     assert (message["function_call"]["name"], json.loads(message["function_call"]["arguments"])) == ("now", {"zone": "UTC"}), message
     assert finish == "function_call" and "tool_calls" not in message

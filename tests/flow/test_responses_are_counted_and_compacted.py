@@ -71,7 +71,7 @@ def test_it_is_counted_here_where_the_target_cannot(gate, upstream, model):
 
 
 @pytest.mark.parametrize("model", ["fast", "anthropic", "gemini"])
-@pytest.mark.parametrize("status", [404, 405])
+@pytest.mark.parametrize("status", [404, 405, 501])
 def test_it_is_counted_here_where_the_targets_server_knows_no_such_call(gate, upstream, model, status):
     """`type: openai` is also what somebody else's server is named by."""
     upstream.answer = lambda call: call.respond(status, {"detail": "Not Found"})
@@ -83,6 +83,13 @@ def test_it_is_counted_here_where_the_targets_server_knows_no_such_call(gate, up
     assert row["cost_nanos"] == 0 and row["status"] == 200, row
     upstream.answer = answer
     assert gate.post(COUNT, {"model": model, "input": INPUT}).json["input_tokens"] in (77, 78, 79)
+
+
+def test_what_is_built_on_is_counted_by_who_has_it_only(gate, upstream):
+    assert gate.post("/v1/responses", {"model": "fast", "input": "x"}).status == 200
+    upstream.answer = lambda call: call.respond(404, {"error": {"message": "It is gone.", "code": "previous_response_not_found"}})
+    got = gate.post(COUNT, {"model": "fast", "input": "y", "previous_response_id": "resp_1"})
+    assert got.status == 404 and got.error["code"] == "previous_response_not_found", got
 
 
 def test_a_call_that_cannot_be_read_is_not_counted(gate, upstream):

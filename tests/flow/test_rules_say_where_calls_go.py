@@ -298,6 +298,23 @@ def test_its_own_target_is_waited_for_when_the_fallback_fails():
             assert time.monotonic() - asked > 1, "it had asked to be left alone"
 
 
+TOO_LONG = {"error": {"message": "8192 tokens at most.", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status, body", [(400, TOO_LONG), (500, {"error": {"message": "B is ill."}}), (429, {"error": {"message": "B is busy."}})])
+def test_the_error_of_a_fallback_stays_its_own_where_one_of_the_models_own_is_too_dear(status, body, stream):
+    """It was not asked for its price, and not because it rests: nobody is left to be asked."""
+    with Upstream(fail) as home, Upstream() as dear, Upstream(lambda call: call.respond(status, json.dumps(body).encode())) as spare:
+        config = with_spare({"home": home, "dear": dear, "spare": spare}, ["home", "dear"])
+        config["models"][0]["targets"][1]["price"] = {"input": 100_000, "output": 1_000_000}
+        config["routing"]["policies"][0]["max_cost"] = "0.01 USD"
+        with Sluice(config) as gate:
+            answer = gate.chat("fast", stream=stream)
+            assert answer.status == status and body["error"]["message"] in answer.error["message"], answer
+            assert answer.error.get("code") == body["error"].get("code") and not dear.calls, answer
+
+
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 OF_OTHER_DIALECTS = [
     ("/v1/messages", {"max_tokens": 9, "messages": [{"role": "user", "content": [
