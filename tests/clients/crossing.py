@@ -7,7 +7,7 @@ A model's name says where it runs and what happens there, as in `anthropic-429`:
 - `anthropic-…`, `gemini-…`: a second gateway, asked in that dialect, in front of the same mock: each call is
   translated there and back twice;
 - `script-DIALECT`: a server that answers as the test tells it, in its own dialect; what it has not is left out;
-- `strict-anthropic`: the same one, and what it has not is refused.
+- `strict-anthropic`, `strict-gemini`: the same ones, and what they have not is refused.
 """
 
 import json
@@ -56,10 +56,10 @@ def first_gateway(mock, second, upstream):
         *[provider_for(behind, name, type=name, api_key=KEY_ACME) for name in ("anthropic", "gemini")],
         provider_for(upstream.url, "script-openai"),
         *[provider_for(root, f"script-{name}", type=name, lenient=True) for name in ("anthropic", "gemini")],
-        provider_for(root, "strict-anthropic", type="anthropic"),
+        *[provider_for(root, f"strict-{name}", type=name) for name in ("anthropic", "gemini")],
     ]
     config["models"] = [
-        model_for("strict-anthropic", "strict-anthropic", "anthropic-x"),
+        *[model_for(f"strict-{name}", f"strict-{name}", f"{name}-x") for name in ("anthropic", "gemini")],
         *[model_for(f"mock-{name}", "mock", place) for name, place in HAPPENS.items()],
         *[model_for(f"{target}-{name}", target, name_behind(target, name)) for target in TARGETS[1:] for name in HAPPENS],
         *[model_for(f"script-{name}", f"script-{name}", f"{name}-x") for name in SCRIPTS],

@@ -161,11 +161,21 @@ def test_codex_reads_a_file(root, upstream, note, tmp_path, dialect):
     went_through_a_tool(upstream)
 
 
+def codex_here(root, note, model, home, settings=""):
+    return cli.codex(f"Read {note} and say the word in it.", f"{root}/v1", KEY_ACME, model, home, note.parent, settings)
+
+
+def test_codex_may_search_the_web_at_claude(root, upstream, note, tmp_path):
+    """OpenAI's `web_search`, which Codex offers with every call, is Anthropic's there."""
+    assert f"The word is {WORD}." in codex_here(root, note, "strict-anthropic", tmp_path / "home")
+    tools = [tool for call in upstream.calls for tool in call.json.get("tools", [])]
+    assert [tool for tool in tools if tool.get("type") == "web_search_20250305"], tools
+
+
 def test_codex_without_its_own_search_is_not_refused(root, upstream, note, tmp_path):
-    """OpenAI's `web_search`, which Codex offers with every call, is refused by a target that has it not."""
+    """Gemini does not search beside functions, so a call that offers both is refused."""
     def run(home, settings):
-        return cli.codex(f"Read {note} and say the word in it.", f"{root}/v1", KEY_ACME, "strict-anthropic", tmp_path / home,
-                         note.parent, settings)
+        return codex_here(root, note, "strict-gemini", tmp_path / home, settings)
 
     with pytest.raises(AssertionError, match=r"cannot do what is asked with: tools\[\d+\]\.type"):
         run("first", "")
