@@ -242,6 +242,11 @@ static void cut_out(struct exchange *x, struct sse_event *event, const char *fro
     assert(read);
 }
 
+static bool is_blank(char byte)
+{
+    return byte == ' ' || byte == '\t';
+}
+
 /* Who said it is said once: SDKs put the pieces of a message together as they come. */
 static void drop_role(struct exchange *x, struct sse_event *event)
 {
@@ -254,12 +259,12 @@ static void drop_role(struct exchange *x, struct sse_event *event)
             return;
     } while (!text_equal(name, TEXT("role")));
     const char *from = name.at - 1, *until = value.at + value.len, *end = delta.at + delta.len;
-    while (until < end && *until == ' ')
+    while (until < end && is_blank(*until))
         until++;
     if (until < end && *until == ',') {
         until++;
     } else { /* it is the last one: the comma is in front */
-        while (from > delta.at && from[-1] == ' ')
+        while (from > delta.at && is_blank(from[-1]))
             from--;
         from -= from > delta.at && from[-1] == ',';
     }

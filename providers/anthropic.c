@@ -177,31 +177,9 @@ static void write_count_path(const struct call_target *target, struct buffer *ou
     put_literal(out, "/v1/messages/count_tokens");
 }
 
-static void read_count_body(void *state, struct text body, struct answer_sink *sink)
+static struct text find_count(struct text body)
 {
-    (void)state;
-    count_say(member_find(body, TEXT("input_tokens")), sink);
-}
-
-static void write_count_whole(const struct answer_way *way, struct arena *arena,
-                              const struct whole_answer *whole, struct buffer *out)
-{
-    (void)way;
-    (void)arena;
-    anthropic_put_count(out, whole->usage.input_tokens);
-}
-
-/* Counts do not come in pieces. */
-static void read_no_frame(void *state, const struct frame *frame, struct answer_sink *sink)
-{
-    read_count_body(state, frame->data, sink);
-}
-
-static void write_no_event(void *state, const struct answer_event *event, struct buffer *out)
-{
-    (void)state;
-    if (event->kind == ANSWER_USAGE)
-        anthropic_put_count(out, event->usage->input_tokens);
+    return member_find(body, TEXT("input_tokens"));
 }
 
 #define HEADERS "anthropic-version: 2023-06-01\r\n"
@@ -236,14 +214,8 @@ const struct translator translator_anthropic_count = {
     .write_call = anthropic_write_count_call,
     .write_path = write_count_path,
     .headers = {HEADERS, sizeof(HEADERS) - 1},
-    .framing = FRAMING_SSE,
-    .reader_bytes = sizeof(struct reader_state),
-    .read_frame = read_no_frame,
-    .read_body = read_count_body,
-    .read_end = count_read_end,
+    .find_count = find_count,
+    .put_count = anthropic_put_count,
+    COUNT_ANSWERS,
     .read_error = anthropic_read_error,
-    .stream_type = {"text/event-stream", 17},
-    .writer_bytes = sizeof(struct writer_state),
-    .write_event = write_no_event,
-    .write_whole = write_count_whole,
 };

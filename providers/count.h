@@ -3,15 +3,23 @@
 
 /*
  * count - what the counts of tokens have in common, whoever is asked: their answer is one number,
- * in one piece. For translators of OPERATION_COUNT.
+ * in one piece. A translator of OPERATION_COUNT says where it stands (translator.find_count,
+ * put_count), and has COUNT_ANSWERS among its members for all the rest.
  */
 
 #include "providers/translator.h"
 
-enum { COUNT_TOKENS_MAX = 2000000000 }; /* tokens; more is no count */
+enum { COUNT_TOKENS_MAX = 2000000000 }; /* tokens; more is no count: a failure is said */
 
-/* Say the answer whose number is <json>; what is no number up to COUNT_TOKENS_MAX is a failure. */
-void count_say(struct text json, struct answer_sink *sink);
-
-/* translator.read_end: counts do not come in pieces. */
+void count_read_frame(void *state, const struct frame *frame, struct answer_sink *sink);
+void count_read_body(void *state, struct text body, struct answer_sink *sink);
 void count_read_end(void *state, struct answer_sink *sink);
+void count_write_event(void *state, const struct answer_event *event, struct buffer *out);
+void count_write_whole(const struct answer_way *way, struct arena *arena,
+                       const struct whole_answer *whole, struct buffer *out);
+
+#define COUNT_ANSWERS                                                                         \
+    .framing = FRAMING_SSE, .reader_bytes = sizeof(struct reader_state),                      \
+    .read_frame = count_read_frame, .read_body = count_read_body, .read_end = count_read_end, \
+    .stream_type = {"text/event-stream", 17}, .writer_bytes = sizeof(struct writer_state),    \
+    .write_event = count_write_event, .write_whole = count_write_whole

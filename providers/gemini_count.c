@@ -39,16 +39,9 @@ static void write_path(const struct call_target *target, struct buffer *out)
     put_literal(out, ":countTokens");
 }
 
-static void read_body(void *state, struct text body, struct answer_sink *sink)
+static struct text find_count(struct text body)
 {
-    (void)state;
-    count_say(gemini_find(body, TEXT("totalTokens")), sink);
-}
-
-/* Counts do not come in pieces. */
-static void read_frame(void *state, const struct frame *frame, struct answer_sink *sink)
-{
-    read_body(state, frame->data, sink);
+    return gemini_find(body, TEXT("totalTokens"));
 }
 
 static void put_count(struct buffer *out, int64_t tokens)
@@ -60,21 +53,6 @@ static void put_count(struct buffer *out, int64_t tokens)
     put_literal(out, "}]}");
 }
 
-static void write_event(void *state, const struct answer_event *event, struct buffer *out)
-{
-    (void)state;
-    if (event->kind == ANSWER_USAGE)
-        put_count(out, event->usage->input_tokens);
-}
-
-static void write_whole(const struct answer_way *way, struct arena *arena,
-                        const struct whole_answer *whole, struct buffer *out)
-{
-    (void)way;
-    (void)arena;
-    put_count(out, whole->usage.input_tokens);
-}
-
 const struct translator translator_gemini_count = {
     .name = {"gemini-count", 12},
     .dialect = {"gemini", 6},
@@ -82,14 +60,8 @@ const struct translator translator_gemini_count = {
     .read_call = read_call,
     .write_call = write_call,
     .write_path = write_path,
-    .framing = FRAMING_SSE,
-    .reader_bytes = sizeof(struct reader_state),
-    .read_frame = read_frame,
-    .read_body = read_body,
-    .read_end = count_read_end,
+    .find_count = find_count,
+    .put_count = put_count,
+    COUNT_ANSWERS,
     .read_error = gemini_read_error,
-    .stream_type = {"text/event-stream", 17},
-    .writer_bytes = sizeof(struct writer_state),
-    .write_event = write_event,
-    .write_whole = write_whole,
 };

@@ -25,6 +25,7 @@
 #include <stddef.h>
 
 #include "providers/index.h"
+#include "providers/rope.h"
 #include "providers/translator.h"
 
 extern const struct translator translator_openai_chat;
@@ -263,12 +264,11 @@ void openai_chat_read_end(void *state, struct answer_sink *sink);
 struct written_part {
     enum part_kind kind;
     bool has_arguments;
-    bool is_custom;         /* a call of a tool of free text: <data> has its arguments so far */
+    bool is_custom;         /* a call of a tool of free text */
     unsigned place;         /* among the calls, or among the reasoning */
     struct text id;         /* of reasoning, for what only its provider can read */
     struct text media_type; /* of an image */
-    char *data;             /* base64 of an image, or arguments, until they are whole */
-    size_t len, room;
+    struct rope held;       /* base64 of an image, or arguments of free text, until whole */
 };
 
 struct written_choice {
@@ -295,6 +295,7 @@ struct openai_writer {
     size_t choice_count, choice_room;
     struct usage usage;
     bool has_usage;
+    size_t held; /* bytes, of all parts */
     struct buffer *out;
 };
 

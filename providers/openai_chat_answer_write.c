@@ -130,26 +130,21 @@ static void begin_call(struct openai_writer *w, const struct answer_event *event
     end_delta(w);
 }
 
-/* What is held of a part until it is whole. */
-static void keep_data(struct openai_writer *w, struct written_part *part, struct text more)
+/* What is held of a part until it is whole; of all parts no more than an answer may have. */
+static void hold(struct openai_writer *w, struct written_part *part, struct text more)
 {
-    if (part->len + more.len > part->room) {
-        size_t room = 2 * (part->len + more.len);
-        char *data = arena_take(&w->base.arena, room);
-        if (part->len)
-            memcpy(data, part->data, part->len);
-        part->data = data;
-        part->room = room;
-    }
-    memcpy(part->data + part->len, more.at, more.len);
-    part->len += more.len;
+    w->held += more.len;
+    if (w->held > TRANSLATED_ANSWER_MAX)
+        w->out->overrun = true;
+    else
+        rope_add(&part->held, &w->base.arena, more);
 }
 
 /* Free text is known when its one argument is whole; what has not that one is given as it is. */
 static void write_input(struct openai_writer *w, const struct answer_event *event,
                         const struct written_part *part)
 {
-    struct text whole = {part->data, part->len};
+    struct text whole = rope_text(&part->held, &w->base.arena);
     struct text object = object_of_inner(&w->base.arena, whole);
     struct text input = member_string(member_find(object, TEXT("input")));
     begin_delta(w, event->choice, true);
@@ -165,7 +160,7 @@ static void write_arguments(struct openai_writer *w, const struct answer_event *
                             struct written_part *part)
 {
     if (part->is_custom) {
-        keep_data(w, part, event->text);
+        hold(w, part, event->text);
         return;
     }
     if (w->legacy && part->place > 0)
@@ -317,14 +312,14 @@ static void write_text(struct openai_writer *w, const struct answer_event *event
 static void write_image(struct openai_writer *w, const struct answer_event *event,
                         const struct written_part *part)
 {
-    if (!part->len || w->completion)
+    if (!part->held.len || w->completion)
         return;
     begin_delta(w, event->choice, true);
     put_open(w->out, "images", '[');
     put_literal(w->out, "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:");
     put_text(w->out, part->media_type.len ? part->media_type : TEXT("image/png"));
     put_literal(w->out, ";base64,");
-    put_text(w->out, (struct text){part->data, part->len});
+    rope_put(&part->held, w->out);
     put_literal(w->out, "\"}}]");
     end_delta(w);
 }
@@ -459,7 +454,7 @@ static void write_of_part(struct openai_writer *w, const struct answer_event *ev
     if (event->kind == ANSWER_TEXT)
         write_text(w, event, part);
     else if (event->kind == ANSWER_DATA && part->kind == PART_IMAGE)
-        keep_data(w, part, event->text);
+        hold(w, part, event->text);
     else if (event->kind == ANSWER_PART_END && part->kind == PART_IMAGE)
         write_image(w, event, part);
     else if (w->completion)

@@ -120,9 +120,34 @@ bool openai_is_custom(const struct answer_way *way, struct text name)
     return false;
 }
 
+/* Their names, as they would be declared; nothing where there are none. */
+static struct text keep_customs(struct arena *arena, struct text tools)
+{
+    struct text none, tool, kept = {NULL, 0};
+    size_t count = 0;
+    struct buffer out;
+    buffer_init(&out, tools.len + sizeof("{\"tools\":[]}"));
+    put_literal(&out, "{\"tools\":[");
+    while (member_next(&tools, &none, &tool)) {
+        struct text custom = name_of_custom(tool);
+        if (!custom.at)
+            continue;
+        count++;
+        put_open(&out, NULL, '{');
+        put_inner(&out, "type", TEXT("custom"));
+        put_inner(&out, "name", custom);
+        put_literal(&out, "}");
+    }
+    put_literal(&out, "]}");
+    if (count && !out.overrun)
+        kept = arena_copy(arena, buffer_text(&out));
+    buffer_done(&out);
+    return kept;
+}
+
 struct text openai_keep_call(struct arena *arena, struct text call)
 {
-    struct text rest = call, name, value, none, tool, tools = {NULL, 0};
+    struct text rest = call, name, value, tools = {NULL, 0};
     bool has_functions = false;
     if (!json_is_object(call))
         return (struct text){NULL, 0};
@@ -135,10 +160,7 @@ struct text openai_keep_call(struct arena *arena, struct text call)
     }
     if (!tools.at)
         return has_functions ? TEXT("{\"functions\":[]}") : (struct text){NULL, 0};
-    for (rest = json_items(tools); member_next(&rest, &none, &tool);)
-        if (name_of_custom(tool).at)
-            return arena_format(arena, "{\"tools\":%.*s}", TEXT_ARGS(tools));
-    return (struct text){NULL, 0};
+    return keep_customs(arena, json_items(tools));
 }
 
 int64_t openai_count_characters(struct text inner)

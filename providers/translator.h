@@ -76,6 +76,11 @@ struct translator {
     void (*put_carried)(void *state, struct text json, const struct usage *usage,
                         struct buffer *out);
 
+    /* ---- of OPERATION_COUNT (count.h) */
+
+    struct text (*find_count)(struct text body);           /* the number, json, in an answer */
+    void (*put_count)(struct buffer *out, int64_t tokens); /* append an answer */
+
     /* ---- the answer, read */
 
     enum framing framing; /* of its streams */

@@ -40,12 +40,6 @@ def configure(upstream, **changes):
     return config_for(upstream, providers=providers, models=models, **changes)
 
 
-@pytest.fixture(scope="module")
-def gate(upstream):
-    with Sluice(configure(upstream)) as sluice:
-        yield sluice
-
-
 @pytest.fixture(autouse=True)
 def fresh(watched, upstream):
     upstream.answer = answer

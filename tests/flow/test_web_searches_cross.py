@@ -68,12 +68,6 @@ def configure(upstream):
     return config_for(upstream, providers=providers, models=models)
 
 
-@pytest.fixture(scope="module")
-def gate(upstream):
-    with Sluice(configure(upstream)) as sluice:
-        yield sluice
-
-
 @pytest.fixture(autouse=True)
 def fresh(watched, upstream):
     upstream.answer = answer
